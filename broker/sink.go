@@ -1,0 +1,113 @@
+package broker
+
+// Sink is what a protocol session gives the core to reach its client. All
+// methods may be called from any goroutine, Deliver and GetResult under a
+// queue's lock: they must not block and must not call back into the core. The
+// usual implementation appends an event to the mailbox of the loop that owns
+// the connection.
+type Sink interface {
+	// Deliver hands over one message for a subscription. The order of calls is
+	// the order of the queue.
+	Deliver(t *Turn, d Delivery)
+
+	// GetResult answers Session.Get; ok is false if the queue was empty.
+	GetResult(t *Turn, ref uint64, d Delivery, ok bool)
+
+	// Receipt settles a publish whose PublishResult was Pending. accepted is
+	// false if a queue refused it (overflow policy reject-publish).
+	Receipt(t *Turn, id uint64, accepted bool)
+
+	// Cancelled says that the broker ended a subscription: its queue was
+	// deleted, or the right to read was revoked.
+	Cancelled(t *Turn, sub *Subscription)
+}
+
+// Delivery is one message handed to one subscription or getter.
+type Delivery struct {
+	Sub         *Subscription // nil for GetResult
+	Queue       *Queue
+	Msg         *Message
+	Lease       Lease  // 0 if the delivery is settled by being sent
+	Remaining   int    // GetResult: messages still ready
+	Count       uint32 // earlier failed deliveries; see Queue.ShowsCount
+	Redelivered bool
+	Offset      int64 // stream offset; -1 on queues
+}
+
+// Lease is the token of an unsettled delivery, unique per queue for the life
+// of the process; 0 is none.
+type Lease uint64
+
+// Outcome settles a lease (SEMANTICS section 4).
+type Outcome uint8
+
+// The outcomes.
+const (
+	Accepted Outcome = iota // gone
+	Rejected                // dead-lettered, or dropped
+	Released                // back in its old place, flagged redelivered
+	Failed                  // back in its old place, flagged redelivered, count + 1
+	Unsent                  // back in its old place as if never delivered
+)
+
+// Publish is one message offered to the broker.
+type Publish struct {
+	Exchange  string // "" is the default exchange
+	Msg       *Message
+	ExtraKeys []string // further routing keys (CC, BCC)
+	Receipt   uint64   // id for Sink.Receipt; 0: nobody waits
+}
+
+// PublishResult says what became of a Publish at once.
+type PublishResult struct {
+	Routed   bool // at least one queue took or refused it
+	Pending  bool // Sink.Receipt follows
+	Rejected bool // valid if !Pending: a queue refused it (reject-publish)
+}
+
+// SubscribeOptions describe a consumer.
+type SubscribeOptions struct {
+	Queue     string
+	Tag       string // the client's name for it, unique per session
+	NoAck     bool   // deliveries are settled by being sent
+	Exclusive bool
+	Prefetch  int // most unsettled deliveries; 0: no bound of the client's
+	Args      Table
+}
+
+// ExchangeDeclare, QueueDeclare, Binding and the rest describe topology.
+type ExchangeDeclare struct {
+	Name       string
+	Type       string
+	Passive    bool
+	Durable    bool
+	AutoDelete bool
+	Internal   bool
+	Args       Table
+}
+
+// QueueDeclare asks for a queue; Name "" lets the broker choose.
+type QueueDeclare struct {
+	Name       string
+	Passive    bool
+	Durable    bool
+	Exclusive  bool
+	AutoDelete bool
+	Args       Table
+}
+
+// QueueInfo answers a declare.
+type QueueInfo struct {
+	Name      string
+	Ready     int
+	Consumers int
+}
+
+// Binding names a route from an exchange to a queue or exchange.
+type Binding struct {
+	Source      string
+	Destination string
+	ToExchange  bool
+	Key         string
+	Args        Table
+}
