@@ -1,0 +1,66 @@
+package ha
+
+import (
+	"errors"
+	"io"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/hermodmq/hermod/persistence"
+)
+
+// fsm hands committed entries to the Applier. Raft calls it on one goroutine.
+type fsm struct {
+	applier persistence.Applier
+	gate    *gate
+	applied uint64 // entries up to here the Applier has
+	batch   []persistence.Entry
+	none    []any
+}
+
+// ApplyBatch implements raft.BatchingFSM.
+func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
+	f.batch = f.batch[:0]
+	commands := 0
+	for _, l := range logs {
+		if l.Type != raft.LogCommand {
+			continue
+		}
+		commands++
+		if l.Index > f.applied {
+			f.batch = append(f.batch, persistence.Entry{Index: l.Index, Term: l.Term, Data: l.Data})
+		}
+	}
+	if len(f.batch) > 0 {
+		f.applied = f.batch[len(f.batch)-1].Index
+		f.applier.Apply(f.batch)
+		clear(f.batch) // the Data belongs to the Applier now
+	}
+	if commands > 0 {
+		f.gate.leave(logs[0].Index, logs[len(logs)-1].Index, commands)
+	}
+	for len(f.none) < len(logs) {
+		f.none = append(f.none, nil)
+	}
+	return f.none[:len(logs)]
+}
+
+// Apply implements raft.FSM.
+func (f *fsm) Apply(l *raft.Log) any {
+	f.ApplyBatch([]*raft.Log{l})
+	return nil
+}
+
+// Snapshot implements raft.FSM: the Applier's checkpoint exists already when
+// Cut asks raft for a snapshot.
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) { return noSnapshot{}, nil }
+
+// Restore implements raft.FSM. State does not travel through raft.
+func (f *fsm) Restore(io.ReadCloser) error {
+	return errors.New("ha: this node is too far behind and must be seeded anew")
+}
+
+type noSnapshot struct{}
+
+func (noSnapshot) Persist(raft.SnapshotSink) error { return nil }
+func (noSnapshot) Release()                        {}

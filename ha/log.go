@@ -1,0 +1,457 @@
+package ha
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/segment"
+	"github.com/hashicorp/raft-wal/types"
+
+	"github.com/hermodmq/hermod/persistence"
+	"github.com/hermodmq/hermod/persistence/vfs"
+)
+
+const (
+	// maxAppendEntries is the most entries that share a write and a sync, and a
+	// call of Apply.
+	maxAppendEntries = 16
+
+	// cacheEntries is the number of recent entries kept for followers. Entries
+	// have up to 256 KiB as a rule. A single node keeps none.
+	cacheEntries = 16
+
+	// idleTimer: see the package comment. It must exceed 5 ms.
+	idleTimer = 50 * time.Millisecond
+)
+
+var _ persistence.Log = (*Log)(nil)
+
+// Log implements persistence.Log.
+type Log struct {
+	opts Options
+	fs   vfs.FS // opts.FS with the guard on it
+	lock io.Closer
+
+	segments  *segmentDir
+	store     *logStore
+	snapshots *snapshots
+	raft      *raft.Raft
+	transport raft.Transport
+	gate      *gate
+
+	leader  chan bool     // from raft
+	done    chan struct{} // closed by Close
+	watcher sync.WaitGroup
+	cutting sync.Mutex
+
+	started atomic.Bool
+	closed  atomic.Bool
+	failure atomic.Pointer[error]
+	failed  chan struct{}
+}
+
+// Open locks the directory. Start does the rest.
+func Open(opts Options) (*Log, error) {
+	if err := opts.setDefaults(); err != nil {
+		return nil, err
+	}
+	l := &Log{
+		opts:   opts,
+		gate:   newGate(),
+		leader: make(chan bool, 8),
+		done:   make(chan struct{}),
+		failed: make(chan struct{}),
+	}
+	l.fs = guardFS{opts.FS, &guard{opts.StallAlarm, opts.StallFatal, opts.Logger, l.fail}}
+	if err := opts.FS.MkdirAll(opts.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("ha: %w", err)
+	}
+	lock, err := opts.FS.Lock(path.Join(opts.Dir, "lock"))
+	if err != nil {
+		return nil, fmt.Errorf("ha: %w", err)
+	}
+	l.lock = lock
+	return l, nil
+}
+
+// fail ends the log: the first error is kept and reported.
+func (l *Log) fail(err error) {
+	if l.failure.CompareAndSwap(nil, &err) {
+		close(l.failed)
+		l.gate.close()
+		l.opts.Logger.Error("the log has failed", "error", err)
+		// Not on this goroutine: it may be one that Fatal's Close waits for.
+		go l.opts.Fatal(err)
+	}
+}
+
+// err is the error that ended the log, or nil.
+func (l *Log) err() error {
+	if err := l.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Start implements persistence.Log. It fails with ErrCorrupt or ErrGap if the
+// log cannot bring a's state up to date; nothing has been applied then.
+func (l *Log) Start(a persistence.Applier) error {
+	if l.closed.Load() || !l.started.CompareAndSwap(false, true) {
+		return ErrClosed
+	}
+	if err := l.start(a); err != nil {
+		if cause := l.err(); cause != nil && !errors.Is(err, cause) {
+			err = errors.Join(err, cause)
+		}
+		return fmt.Errorf("ha: start: %w", err)
+	}
+	return nil
+}
+
+func (l *Log) start(a persistence.Applier) error {
+	meta, err := openMeta(l.fs, l.opts.Dir)
+	if err != nil {
+		return err
+	}
+	if l.snapshots, err = openSnapshots(l.fs, l.opts.Dir); err != nil {
+		return err
+	}
+	applied := a.Applied()
+	found, err := l.recover(meta, applied)
+	if err != nil {
+		return err
+	}
+	if err := l.openStore(meta, found); err != nil {
+		return err
+	}
+	if err := l.startRaft(meta, &fsm{applier: a, gate: l.gate, applied: applied}); err != nil {
+		return err
+	}
+	return l.awaitLeadership()
+}
+
+// recover scans and repairs the segments and connects them to the checkpoint.
+func (l *Log) recover(meta *metaStore, applied uint64) (*contents, error) {
+	last, _ := meta.GetStable([]byte(keyConfirm))
+	lossy := Confirm(last) == ConfirmOS
+	from := l.snapshots.manifest().Index
+	if applied < from {
+		return nil, fmt.Errorf("%w: the log begins after entry %d, the checkpoint ends at %d", ErrGap, from, applied)
+	}
+	s := &scan{fs: l.fs, dir: l.opts.Dir, lenient: lossy, logger: l.opts.Logger, after: from}
+	state, err := meta.Load(l.opts.Dir)
+	if err != nil {
+		return nil, err
+	}
+	state, changed, err := s.run(state)
+	if err != nil {
+		return nil, err
+	}
+	if first := s.found.first; first > from+1 {
+		return nil, fmt.Errorf("%w: the log begins with entry %d, not %d", ErrGap, first, from+1)
+	}
+	if end := max(s.last.index, from); applied > end {
+		if !lossy || l.opts.Stream != nil {
+			return nil, fmt.Errorf("%w: the log ends with entry %d, the checkpoint at %d", ErrGap, end, applied)
+		}
+		l.opts.Logger.Warn("a power failure lost entries that the checkpoint has (confirm was os); the log goes on after it",
+			"last entry", end, "checkpoint", applied)
+		if err := l.skipTo(meta, applied); err != nil {
+			return nil, err
+		}
+		s.found = contents{}
+		state.Segments, changed = nil, true
+	}
+	if changed {
+		if err := meta.CommitState(state); err != nil {
+			return nil, err
+		}
+	}
+	if lossy != (l.opts.Confirm == ConfirmOS) {
+		if err := meta.SetStable([]byte(keyConfirm), []byte(l.opts.Confirm)); err != nil {
+			return nil, err
+		}
+	}
+	return &s.found, nil
+}
+
+// skipTo makes the log begin after index, whose entry it has lost. The term is
+// no earlier than the lost entry's, and there is nobody else to disagree.
+func (l *Log) skipTo(meta *metaStore, index uint64) error {
+	return l.snapshots.replace(manifest{
+		Index:              index,
+		Term:               max(meta.term(), 1),
+		Configuration:      l.self(),
+		ConfigurationIndex: index,
+	})
+}
+
+func (l *Log) openStore(meta *metaStore, found *contents) error {
+	var err error
+	l.segments, err = openSegmentDir(l.fs, l.opts.FS, l.opts.Dir, l.opts.SegmentSize, l.opts.Confirm, l.opts.Logger)
+	if err != nil {
+		return err
+	}
+	meta.beforeCommit = l.segments.syncDirty
+	l.segments.start()
+	codec := &codec{}
+	w, err := wal.Open(l.opts.Dir,
+		wal.WithCodec(codec),
+		wal.WithMetaStore(meta),
+		wal.WithSegmentFiler(segmentFiler{segment.NewFiler(l.opts.Dir, l.segments), codec}),
+		wal.WithSegmentSize(l.opts.SegmentSize),
+		wal.WithLogger(l.hlogger("raft-wal")))
+	if err != nil {
+		return err
+	}
+	l.store = &logStore{WAL: w, codec: codec, gate: l.gate, fail: l.fail, err: l.err}
+	l.store.load(found)
+	l.store.scanned.Store(found)
+	return nil
+}
+
+func (l *Log) hlogger(name string) *hlogger {
+	return &hlogger{slog: l.opts.Logger, name: name, single: l.opts.Stream == nil}
+}
+
+// config returns raft's configuration: section "Timers" of the package comment.
+func (l *Log) config() *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = raft.ServerID(l.opts.NodeID)
+	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = idleTimer, idleTimer, idleTimer
+	if l.opts.Stream != nil {
+		c.HeartbeatTimeout, c.ElectionTimeout = 500*time.Millisecond, 500*time.Millisecond
+		c.LeaderLeaseTimeout = 250 * time.Millisecond
+	}
+	c.CommitTimeout = 20 * time.Millisecond
+	c.MaxAppendEntries = maxAppendEntries
+	c.BatchApplyCh = true
+	c.ShutdownOnRemove = false
+	c.TrailingLogs = 0 // logStore.DeleteRange counts bytes instead
+	c.SnapshotInterval = 24 * time.Hour
+	c.SnapshotThreshold = math.MaxUint64
+	c.NoSnapshotRestoreOnStart = true
+	c.NoLegacyTelemetry = true
+	c.NotifyCh = l.leader
+	c.Logger = l.hlogger("raft")
+	return c
+}
+
+func (l *Log) openTransport() raft.Transport {
+	if l.opts.Stream == nil {
+		_, t := raft.NewInmemTransport(raft.ServerAddress(l.opts.NodeID))
+		return t
+	}
+	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:          l.opts.Stream,
+		MaxPool:         3,
+		MaxRPCsInFlight: 1, // pipelining wedges (raft issue 612) and gains nothing here
+		Timeout:         5 * time.Second,
+		Logger:          l.hlogger("raft-net"),
+	})
+}
+
+// self is the configuration of a cluster of this node alone.
+func (l *Log) self() raft.Configuration {
+	address := raft.ServerAddress(l.opts.NodeID)
+	if l.opts.Stream != nil {
+		address = raft.ServerAddress(l.opts.Stream.Addr().String())
+	}
+	return raft.Configuration{Servers: []raft.Server{{
+		Suffrage: raft.Voter, ID: raft.ServerID(l.opts.NodeID), Address: address,
+	}}}
+}
+
+func (l *Log) startRaft(meta *metaStore, f *fsm) (err error) {
+	l.transport = l.openTransport()
+	config := l.config()
+	if err := l.bootstrap(meta, config, f.applied); err != nil {
+		return err
+	}
+	var logs raft.LogStore = l.store
+	if l.opts.Stream != nil {
+		if logs, err = raft.NewLogCache(cacheEntries, l.store); err != nil {
+			return err
+		}
+	}
+	timeout := config.HeartbeatTimeout
+	config.HeartbeatTimeout += time.Millisecond
+	config.ElectionTimeout += time.Millisecond
+	if l.raft, err = raft.NewRaft(config, f, logs, l.store, l.snapshots, l.transport); err != nil {
+		return err
+	}
+	l.store.scanned.Store(nil)
+	servers := l.raft.GetConfiguration().Configuration().Servers
+	if !isVoter(servers, config.LocalID) {
+		return fmt.Errorf("%w: node %q is not one of its voters %v", ErrGap, l.opts.NodeID, servers)
+	}
+	if len(servers) > 1 {
+		return nil
+	}
+	// A shorter heartbeat timeout takes effect at once, and as raft has not
+	// heard of any leader yet, that starts the election without a wait.
+	reload := l.raft.ReloadableConfig()
+	reload.HeartbeatTimeout, reload.ElectionTimeout = timeout, timeout
+	return l.raft.ReloadConfig(reload)
+}
+
+func isVoter(servers []raft.Server, id raft.ServerID) bool {
+	for _, s := range servers {
+		if s.ID == id && s.Suffrage == raft.Voter {
+			return true
+		}
+	}
+	return false
+}
+
+// bootstrap writes the first entry of a new log: the configuration.
+func (l *Log) bootstrap(meta *metaStore, config *raft.Config, applied uint64) error {
+	last, err := l.store.LastIndex()
+	if err != nil || last > 0 || l.snapshots.manifest().Index > 0 {
+		return err
+	}
+	if meta.term() > 0 {
+		// A crash in BootstrapCluster, which refuses to run a second time.
+		if err := l.store.SetUint64([]byte(keyTerm), 0); err != nil {
+			return err
+		}
+	}
+	return raft.BootstrapCluster(config, l.store, l.store, l.snapshots, l.transport, l.self())
+}
+
+// awaitLeadership returns when this node leads and has applied all that was
+// committed before, and goes on watching that it leads.
+func (l *Log) awaitLeadership() error {
+	select {
+	case <-l.leader:
+	case <-l.failed:
+		return l.err()
+	case <-l.done:
+		return ErrClosed
+	}
+	barrier := make(chan error, 1)
+	go func() { barrier <- l.raft.Barrier(0).Error() }()
+	select {
+	case err := <-barrier:
+		if err != nil {
+			return err
+		}
+	case <-l.failed:
+		return l.err()
+	case <-l.done:
+		return ErrClosed
+	}
+	l.watcher.Go(l.watchLeadership)
+	return nil
+}
+
+// watchLeadership makes the loss of leadership fatal: from then on nobody knows
+// which of the pending entries commit. It replaces waiting for each entry's
+// future, which would cost a switch of goroutines per entry: without leadership
+// transfer there is no other way that raft drops one.
+func (l *Log) watchLeadership() {
+	for {
+		select {
+		case leading := <-l.leader:
+			if !leading && !l.closed.Load() {
+				l.fail(ErrLeadershipLost)
+			}
+		case <-l.done:
+			return
+		}
+	}
+}
+
+// Propose implements persistence.Log. It blocks while maxAppendEntries entries
+// wait for the disk.
+func (l *Log) Propose(data []byte) error {
+	if err := l.ready(); err != nil {
+		return err
+	}
+	l.raft.Apply(data, 0)
+	return l.ready()
+}
+
+func (l *Log) ready() error {
+	if err := l.err(); err != nil {
+		return err
+	}
+	if l.closed.Load() || l.raft == nil {
+		return ErrClosed
+	}
+	return nil
+}
+
+// Cut implements persistence.Log. Truncation works by whole segments. A Cut at
+// or before the last one only applies keepBytes anew at the next.
+func (l *Log) Cut(index uint64, keepBytes int64) error {
+	if err := l.ready(); err != nil {
+		return err
+	}
+	l.cutting.Lock()
+	defer l.cutting.Unlock()
+	if index <= l.snapshots.manifest().Index {
+		return nil
+	}
+	if applied := l.raft.AppliedIndex(); index > applied {
+		return fmt.Errorf("ha: cut at entry %d, applied are %d", index, applied)
+	}
+	var entry raft.Log
+	if err := l.store.WAL.GetLog(index, &entry); err != nil {
+		return fmt.Errorf("ha: cut at entry %d: %w", index, err)
+	}
+	l.snapshots.prepare(entryPos{entry.Index, entry.Term})
+	l.store.cut(index, keepBytes)
+	if err := l.raft.Snapshot().Error(); err != nil {
+		return fmt.Errorf("ha: cut: %w", err)
+	}
+	return nil
+}
+
+// Size implements persistence.Log.
+func (l *Log) Size() int64 {
+	if l.store == nil {
+		return 0
+	}
+	return l.store.size()
+}
+
+// Close implements persistence.Log. After a failure it still closes what it
+// can and returns the failure.
+func (l *Log) Close() error {
+	if !l.closed.CompareAndSwap(false, true) {
+		return nil
+	}
+	close(l.done)
+	l.gate.close()
+	var errs []error
+	if l.raft != nil {
+		errs = append(errs, l.raft.Shutdown().Error())
+	}
+	if t, ok := l.transport.(raft.WithClose); ok {
+		errs = append(errs, t.Close())
+	}
+	l.watcher.Wait()
+	if l.store != nil {
+		errs = append(errs, l.store.WAL.Close())
+	}
+	if l.segments != nil {
+		errs = append(errs, l.segments.close())
+	}
+	errs = append(errs, l.lock.Close(), l.err())
+	return errors.Join(errs...)
+}
+
+var (
+	_ types.VFS       = (*segmentDir)(nil)
+	_ types.MetaStore = (*metaStore)(nil)
+	_ raft.LogStore   = (*logStore)(nil)
+)

@@ -1,0 +1,107 @@
+package ha
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/hermodmq/hermod/persistence/vfs"
+)
+
+// Confirm says what an entry has survived when it is applied.
+type Confirm string
+
+const (
+	// ConfirmFsync: the disk has it. The default.
+	ConfirmFsync Confirm = "fsync"
+
+	// ConfirmOS: the kernel has it. It survives the death of the process, not
+	// a power failure, which loses what was not written back yet: at most
+	// flushEvery bytes plus what the disk was busy with.
+	ConfirmOS Confirm = "os"
+)
+
+// Errors that Start, Propose, Cut and Fatal give.
+var (
+	// ErrClosed: the log was closed, or not started.
+	ErrClosed = errors.New("log is closed")
+	// ErrCorrupt: the log is damaged where a crash cannot have damaged it.
+	ErrCorrupt = errors.New("log is corrupt")
+	// ErrGap: the log does not connect to the Applier's state.
+	ErrGap = errors.New("log does not connect to the checkpoint")
+	// ErrStalled: a write or sync took longer than Options.StallFatal.
+	ErrStalled = errors.New("disk stalled")
+	// ErrLeadershipLost: the outcome of entries not yet applied is unknown.
+	ErrLeadershipLost = errors.New("leadership lost, outcome of pending entries unknown")
+)
+
+// The segment sizes that make sense: a segment holds some entries at least, and
+// raft-wal counts offsets in 32 bits.
+const (
+	minSegmentSize     = 16 << 10
+	maxSegmentSize     = 1 << 30
+	defaultSegmentSize = 64 << 20
+)
+
+// Options says where and how a Log works.
+type Options struct {
+	Dir    string // created if missing; nothing else may live there
+	FS     vfs.FS // default: vfs.OS
+	NodeID string // this node's name in raft's configuration; must not change
+	Logger *slog.Logger
+	Confirm
+
+	// Fatal is called once, on its own goroutine, with the error that ends this
+	// Log. It should end the process. Default: panic.
+	Fatal func(error)
+
+	// SegmentSize is the size in bytes at which raft-wal starts the next file:
+	// 16 KiB to 1 GiB, default 64 MiB. Truncation works by whole segments.
+	SegmentSize int
+
+	// A write or sync longer than StallAlarm (default 2 s) is logged, one longer
+	// than StallFatal (default 30 s) is fatal.
+	StallAlarm, StallFatal time.Duration
+
+	// Stream carries raft's connections to other nodes. Nil: a single node that
+	// listens nowhere.
+	Stream raft.StreamLayer
+}
+
+func (o *Options) setDefaults() error {
+	if o.Dir == "" || o.NodeID == "" {
+		return errors.New("ha: Dir and NodeID are required")
+	}
+	if o.FS == nil {
+		o.FS = vfs.OS()
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Fatal == nil {
+		o.Fatal = func(err error) { panic(err) }
+	}
+	if o.SegmentSize == 0 {
+		o.SegmentSize = defaultSegmentSize
+	}
+	if o.SegmentSize < minSegmentSize || o.SegmentSize > maxSegmentSize {
+		return fmt.Errorf("ha: segment size %d is not between %d and %d", o.SegmentSize, minSegmentSize, maxSegmentSize)
+	}
+	if o.StallAlarm <= 0 {
+		o.StallAlarm = 2 * time.Second
+	}
+	if o.StallFatal <= 0 {
+		o.StallFatal = 30 * time.Second
+	}
+	switch o.Confirm {
+	case "":
+		o.Confirm = ConfirmFsync
+	case ConfirmFsync, ConfirmOS:
+	default:
+		return fmt.Errorf("ha: confirm is %q, not %q or %q", o.Confirm, ConfirmFsync, ConfirmOS)
+	}
+	return nil
+}

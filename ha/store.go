@@ -1,0 +1,234 @@
+package ha
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+	wal "github.com/hashicorp/raft-wal"
+)
+
+// logStore is raft's view of raft-wal. It makes errors fatal, accounts for
+// bytes, keeps truncation within what Cut allows, and answers NewRaft's reading
+// of the whole log from the scan.
+type logStore struct {
+	*wal.WAL
+	codec *codec
+	gate  *gate
+	fail  func(error)
+	err   func() error // the error passed to fail, if any
+
+	scanned atomic.Pointer[contents] // while NewRaft runs
+
+	mu    sync.Mutex
+	marks []mark
+	total int64  // bytes of all entries known
+	cutAt int64  // total at the last Cut
+	floor uint64 // raft may truncate up to here
+}
+
+// mark says how many bytes the entries up to index take.
+type mark struct {
+	index uint64
+	bytes int64
+}
+
+// markEvery is the granularity of marks in bytes: they cost memory.
+const markEvery = 64 << 10
+
+// addMark appends a mark or moves the last one while it is close to the one
+// before.
+func addMark(marks []mark, index uint64, bytes int64) []mark {
+	if n := len(marks); n >= 2 && bytes-marks[n-2].bytes < markEvery {
+		marks[n-1] = mark{index, bytes}
+		return marks
+	}
+	return append(marks, mark{index, bytes})
+}
+
+// StoreLog implements raft.LogStore.
+func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+
+// StoreLogs implements raft.LogStore. raft would step down on an error, be
+// elected again and retry; here the first error is the last.
+func (s *logStore) StoreLogs(logs []*raft.Log) error {
+	if err := s.err(); err != nil {
+		return err
+	}
+	s.codec.reset(logs)
+	if err := s.WAL.StoreLogs(logs); err != nil {
+		err = fmt.Errorf("append to the log: %w", err)
+		s.fail(err)
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range logs {
+		s.total += int64(len(l.Data) + len(l.Extensions) + trailerLen + frameHeaderLen)
+		s.marks = addMark(s.marks, l.Index, s.total)
+	}
+	return nil
+}
+
+// GetLog implements raft.LogStore. It waits while the Applier is far behind.
+func (s *logStore) GetLog(index uint64, l *raft.Log) error {
+	if c := s.scanned.Load(); c != nil {
+		if term, ok := c.term(index); ok && !c.configs[index] {
+			*l = raft.Log{Index: index, Term: term, Type: raft.LogNoop}
+			return nil
+		}
+	}
+	err := s.WAL.GetLog(index, l)
+	if err == nil && l.Index != index {
+		err = fmt.Errorf("%w: entry %d where %d should be", ErrCorrupt, l.Index, index)
+	}
+	switch {
+	case err == nil:
+		if l.Type == raft.LogCommand {
+			s.gate.enter(index)
+		}
+	case !errors.Is(err, raft.ErrLogNotFound) && !errors.Is(err, wal.ErrClosed):
+		s.fail(fmt.Errorf("read entry %d of the log: %w", index, err)) // raft will panic
+	}
+	return err
+}
+
+// term returns the term of a scanned entry.
+func (c *contents) term(index uint64) (uint64, bool) {
+	i := sort.Search(len(c.terms), func(i int) bool { return c.terms[i].index > index })
+	if i == 0 {
+		return 0, false
+	}
+	return c.terms[i-1].term, true
+}
+
+// DeleteRange implements raft.LogStore. From the front it stops at the floor.
+func (s *logStore) DeleteRange(first, last uint64) error {
+	oldest, err := s.FirstIndex()
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if first <= oldest {
+		last = min(last, s.floor)
+	} else if i := s.upTo(first - 1); i < len(s.marks) {
+		s.marks = s.marks[:i]
+		s.total = s.bytesTo(first - 1)
+	}
+	s.mu.Unlock()
+	if last < first {
+		return nil
+	}
+	if err := s.WAL.DeleteRange(first, last); err != nil {
+		err = fmt.Errorf("truncate the log: %w", err)
+		s.fail(err)
+		return err
+	}
+	return nil
+}
+
+// upTo is the number of marks up to index. The caller holds mu.
+func (s *logStore) upTo(index uint64) int {
+	return sort.Search(len(s.marks), func(i int) bool { return s.marks[i].index > index })
+}
+
+// bytesTo is the size of all entries up to index, to markEvery. The caller
+// holds mu.
+func (s *logStore) bytesTo(index uint64) int64 {
+	if i := s.upTo(index); i > 0 {
+		return s.marks[i-1].bytes
+	}
+	return min(s.cutAt, s.total)
+}
+
+// load takes over what the scan found.
+func (s *logStore) load(c *contents) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.marks, s.total = c.marks, c.bytes
+}
+
+// cut notes that entries up to index are in a checkpoint and lets raft truncate
+// them, except the last keepBytes of the log.
+func (s *logStore) cut(index uint64, keepBytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cutAt = max(s.cutAt, s.bytesTo(index))
+	floor := index
+	if keepBytes > 0 {
+		enough := func(i int) bool { return s.total-s.marks[i].bytes < keepBytes }
+		i := sort.Search(len(s.marks), enough)
+		if i == 0 {
+			floor = 0
+		} else {
+			floor = min(floor, s.marks[i-1].index)
+		}
+	}
+	s.floor = max(s.floor, floor)
+	// Marks below the floor serve nothing any more, except the last of them.
+	if i := s.upTo(s.floor); i > 1 {
+		s.marks = append(s.marks[:0:0], s.marks[i-1:]...)
+	}
+}
+
+// size is the number of bytes after the last Cut.
+func (s *logStore) size() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.total - s.cutAt
+}
+
+// gateWidth is how many entries raft may have read that the Applier has not
+// applied. It must exceed maxAppendEntries: raft hands over whole batches.
+const gateWidth = 2 * maxAppendEntries
+
+// gate keeps raft from reading the log into memory faster than it is applied.
+type gate struct {
+	mu      sync.Mutex
+	cond    *sync.Cond
+	read    uint64 // the last index counted
+	applied uint64
+	n       int
+	closed  bool
+}
+
+func newGate() *gate {
+	g := &gate{}
+	g.cond = sync.NewCond(&g.mu)
+	return g
+}
+
+// enter counts an entry read for the first time, and waits for room.
+func (g *gate) enter(index uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if index <= g.read || index <= g.applied {
+		return
+	}
+	for g.n >= gateWidth && !g.closed {
+		g.cond.Wait()
+	}
+	g.read = index
+	g.n++
+}
+
+// leave counts entries up to index as applied.
+func (g *gate) leave(first, last uint64, entries int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.applied = last
+	if first <= g.read && g.n > 0 {
+		g.n = max(g.n-entries, 0)
+		g.cond.Broadcast()
+	}
+}
+
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	g.cond.Broadcast()
+}
