@@ -1,0 +1,71 @@
+# Everything a developer runs. `make` alone lists it.
+
+SHELL       := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help build run test race lint fuzz conformance conformance-amqp conformance-crash conformance-clients \
+        bench image soak crash clean
+
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GOFLAGS_BIN := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+FUZZTIME    ?= 30s
+CRASH_ROUNDS ?= 100
+SUITES      := conformance/harness conformance/amqp conformance/crash
+
+help:         ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build:        ## ./bin/hermod, static
+	CGO_ENABLED=0 go build $(GOFLAGS_BIN) -o bin/hermod ./cmd/hermod
+
+run: build    ## build and serve from ./data; ARGS='--set key=value'
+	./bin/hermod serve $(ARGS)
+
+test:         ## what you run before every commit
+	go vet ./...
+	go test ./...
+
+race:         ## the same under the race detector
+	go test -race ./...
+
+lint:         ## formatting, vet, staticcheck, layering, package docs, forbidden calls; nested suites too
+	@out="$$(gofmt -l .)"; if [ -n "$$out" ]; then echo "not formatted:"; echo "$$out"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+	go test ./conformance
+	@for dir in $(SUITES); do echo "go vet $$dir"; (cd $$dir && go vet ./...) || exit 1; done
+
+fuzz:         ## every Fuzz target for FUZZTIME each
+	@set -euo pipefail; \
+	for pkg in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "== $$pkg $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+conformance: build ## black-box suites against ./bin/hermod: AMQP, crash, clients in other languages
+	HERMOD_BIN=$(CURDIR)/bin/hermod conformance/run.sh
+
+conformance-amqp: build ## the numbered AMQP statements; RUN=AMQP17 limits it; BROKER_ADDR tests another broker
+	cd conformance/amqp && HERMOD_BIN=$(CURDIR)/bin/hermod go test -count=1 $(if $(RUN),-run '$(RUN)') -v .
+
+conformance-crash: build ## CRASH_ROUNDS hard kills under load, every message accounted for
+	cd conformance/crash && HERMOD_BIN=$(CURDIR)/bin/hermod CRASH_ROUNDS=$(CRASH_ROUNDS) go test -count=1 -timeout 0 -v .
+
+conformance-clients: build ## stock clients: Go's own tests, node, Java, Python, Celery
+	HERMOD_BIN=$(CURDIR)/bin/hermod conformance/clients/run.sh
+
+crash: CRASH_ROUNDS = 2000
+crash: conformance-crash ## the long form of the crash suite
+
+soak: build   ## crash and AMQP suites again and again for SOAK (default 1h)
+	HERMOD_BIN=$(CURDIR)/bin/hermod SOAK=$(or $(SOAK),1h) conformance/soak.sh
+
+bench:        ## micro-benchmarks of all packages, with allocations
+	go test -run '^$$' -bench . -benchmem ./...
+
+image:        ## container image hermod:VERSION
+	docker build --build-arg VERSION=$(VERSION) -t hermod:$(VERSION) .
+
+clean:        ## remove what the targets above made in the tree
+	rm -rf bin conformance/clients/java/target conformance/clients/node/node_modules
