@@ -3,6 +3,7 @@ package ha
 import (
 	"errors"
 	"io"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
@@ -14,6 +15,7 @@ type fsm struct {
 	applier persistence.Applier
 	gate    *gate
 	applied uint64 // entries up to here the Applier has
+	handed  *atomic.Uint64
 	batch   []persistence.Entry
 	none    []any
 }
@@ -33,6 +35,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	}
 	if len(f.batch) > 0 {
 		f.applied = f.batch[len(f.batch)-1].Index
+		f.handed.Store(f.applied)
 		f.applier.Apply(f.batch)
 		clear(f.batch) // the Data belongs to the Applier now
 	}

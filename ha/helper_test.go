@@ -1,7 +1,6 @@
 package ha
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -139,14 +138,12 @@ func checkSequence(t testing.TB, got []string, from int) {
 	}
 }
 
-func waitError(t testing.TB, fatal chan error, want error) {
-	t.Helper()
-	select {
-	case err := <-fatal:
-		if !errors.Is(err, want) {
-			t.Fatalf("fatal error: got %v, want %v", err, want)
-		}
-	case <-time.After(deadline):
-		t.Fatal("no fatal error")
+// index is the log index of the ith entry applied, from the end if negative.
+func (r *recorder) index(i int) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if i < 0 {
+		i += len(r.indexes)
 	}
+	return r.indexes[i]
 }

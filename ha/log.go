@@ -44,6 +44,7 @@ type Log struct {
 	store     *logStore
 	snapshots *snapshots
 	raft      *raft.Raft
+	shutdown  func() error // ends raft and its transport
 	transport raft.Transport
 	gate      *gate
 
@@ -51,6 +52,7 @@ type Log struct {
 	done    chan struct{} // closed by Close
 	watcher sync.WaitGroup
 	cutting sync.Mutex
+	handed  atomic.Uint64 // the last entry given to the Applier
 
 	started atomic.Bool
 	closed  atomic.Bool
@@ -125,6 +127,7 @@ func (l *Log) start(a persistence.Applier) error {
 		return err
 	}
 	applied := a.Applied()
+	l.handed.Store(applied)
 	found, err := l.recover(meta, applied)
 	if err != nil {
 		return err
@@ -132,7 +135,7 @@ func (l *Log) start(a persistence.Applier) error {
 	if err := l.openStore(meta, found); err != nil {
 		return err
 	}
-	if err := l.startRaft(meta, &fsm{applier: a, gate: l.gate, applied: applied}); err != nil {
+	if err := l.startRaft(meta, &fsm{applier: a, gate: l.gate, applied: applied, handed: &l.handed}); err != nil {
 		return err
 	}
 	return l.awaitLeadership()
@@ -285,10 +288,13 @@ func (l *Log) startRaft(meta *metaStore, f *fsm) (err error) {
 	timeout := config.HeartbeatTimeout
 	config.HeartbeatTimeout += time.Millisecond
 	config.ElectionTimeout += time.Millisecond
-	if l.raft, err = raft.NewRaft(config, f, logs, l.store, l.snapshots, l.transport); err != nil {
+	if err := l.newRaft(config, f, logs); err != nil {
 		return err
 	}
 	l.store.scanned.Store(nil)
+	// Once: only raft's first Shutdown waits for its goroutines.
+	l.shutdown = sync.OnceValue(func() error { return l.raft.Shutdown().Error() })
+	l.watcher.Go(l.shutDownOnFailure)
 	servers := l.raft.GetConfiguration().Configuration().Servers
 	if !isVoter(servers, config.LocalID) {
 		return fmt.Errorf("%w: node %q is not one of its voters %v", ErrGap, l.opts.NodeID, servers)
@@ -301,6 +307,27 @@ func (l *Log) startRaft(meta *metaStore, f *fsm) (err error) {
 	reload := l.raft.ReloadableConfig()
 	reload.HeartbeatTimeout, reload.ElectionTimeout = timeout, timeout
 	return l.raft.ReloadConfig(reload)
+}
+
+// newRaft turns NewRaft's panics on a failing disk into errors.
+func (l *Log) newRaft(config *raft.Config, f *fsm, logs raft.LogStore) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("raft: %v", p)
+		}
+	}()
+	l.raft, err = raft.NewRaft(config, f, logs, l.store, l.snapshots, l.transport)
+	return err
+}
+
+// shutDownOnFailure ends raft when the log has failed, so that a Propose that
+// waits for it returns.
+func (l *Log) shutDownOnFailure() {
+	select {
+	case <-l.failed:
+		_ = l.shutdown() // Close returns it
+	case <-l.done:
+	}
 }
 
 func isVoter(servers []raft.Server, id raft.ServerID) bool {
@@ -361,7 +388,7 @@ func (l *Log) watchLeadership() {
 	for {
 		select {
 		case leading := <-l.leader:
-			if !leading && !l.closed.Load() {
+			if !leading && !l.closed.Load() && l.err() == nil {
 				l.fail(ErrLeadershipLost)
 			}
 		case <-l.done:
@@ -391,7 +418,8 @@ func (l *Log) ready() error {
 }
 
 // Cut implements persistence.Log. Truncation works by whole segments. A Cut at
-// or before the last one only applies keepBytes anew at the next.
+// or before the last one does nothing. It must not be called from Apply, whose
+// goroutine it waits for.
 func (l *Log) Cut(index uint64, keepBytes int64) error {
 	if err := l.ready(); err != nil {
 		return err
@@ -401,8 +429,8 @@ func (l *Log) Cut(index uint64, keepBytes int64) error {
 	if index <= l.snapshots.manifest().Index {
 		return nil
 	}
-	if applied := l.raft.AppliedIndex(); index > applied {
-		return fmt.Errorf("ha: cut at entry %d, applied are %d", index, applied)
+	if handed := l.handed.Load(); index > handed {
+		return fmt.Errorf("ha: cut at entry %d, only %d are applied", index, handed)
 	}
 	var entry raft.Log
 	if err := l.store.WAL.GetLog(index, &entry); err != nil {
@@ -433,10 +461,9 @@ func (l *Log) Close() error {
 	close(l.done)
 	l.gate.close()
 	var errs []error
-	if l.raft != nil {
-		errs = append(errs, l.raft.Shutdown().Error())
-	}
-	if t, ok := l.transport.(raft.WithClose); ok {
+	if l.shutdown != nil {
+		errs = append(errs, l.shutdown())
+	} else if t, ok := l.transport.(raft.WithClose); ok {
 		errs = append(errs, t.Close())
 	}
 	l.watcher.Wait()

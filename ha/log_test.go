@@ -35,9 +35,9 @@ func TestOnTheOperatingSystem(t *testing.T) {
 	l := openLog(t, opts, r)
 	propose(t, l, 0, 300, 1000)
 	r.wait(t, 300)
-	must(t, l.Cut(r.indexes[250], 0))
+	must(t, l.Cut(r.index(250), 0))
 	must(t, l.Close())
-	again := newRecorder(r.indexes[250])
+	again := newRecorder(r.index(250))
 	l = openLog(t, opts, again)
 	checkSequence(t, again.entries(t), 251)
 	must(t, l.Close())
@@ -51,7 +51,7 @@ func TestRestartReplaysWhatFollowsTheCheckpoint(t *testing.T) {
 	propose(t, l, 0, 300, 1000)
 	r.wait(t, 300)
 	before := l.Size()
-	cut := r.indexes[199]
+	cut := r.index(199)
 	must(t, l.Cut(cut, 0))
 	if after := l.Size(); after > before/3+2*markEvery || after < before/3-2*markEvery {
 		t.Errorf("size %d before the cut of two thirds, %d after", before, after)
@@ -60,7 +60,7 @@ func TestRestartReplaysWhatFollowsTheCheckpoint(t *testing.T) {
 
 	// The checkpoint where the cut was, then later than it.
 	for _, applied := range []int{199, 250, 299} {
-		again := newRecorder(r.indexes[applied])
+		again := newRecorder(r.index(applied))
 		l := openLog(t, opts, again)
 		got := again.entries(t) // Start has applied all
 		if len(got) != 299-applied {
@@ -103,7 +103,7 @@ func TestCutFreesSegmentsAndKeepsTheTail(t *testing.T) {
 		propose(t, l, next, next+200, 4000) // 12 segments
 		next += 200
 		r.wait(t, next)
-		must(t, l.Cut(r.indexes[next-1], 0))
+		must(t, l.Cut(r.index(next-1), 0))
 		if segments, spares := countSegments(t, mem); segments > 3 || spares > maxSpares+1 {
 			t.Fatalf("after the cut of everything: %d segments, %d spares", segments, spares)
 		}
@@ -111,7 +111,7 @@ func TestCutFreesSegmentsAndKeepsTheTail(t *testing.T) {
 	propose(t, l, next, next+200, 4000)
 	next += 200
 	r.wait(t, next)
-	must(t, l.Cut(r.indexes[next-1], 300<<10))
+	must(t, l.Cut(r.index(next-1), 300<<10))
 	if segments, _ := countSegments(t, mem); segments < 5 || segments > 8 {
 		t.Errorf("%d segments of 64 KiB after a cut that keeps 300 KiB", segments)
 	}
@@ -125,7 +125,7 @@ func TestCutFreesSegmentsAndKeepsTheTail(t *testing.T) {
 	propose(t, l, next, next+10, 4000)
 	r.wait(t, next+10)
 	must(t, l.Close())
-	again := newRecorder(r.indexes[next-1])
+	again := newRecorder(r.index(next-1))
 	l = openLog(t, opts, again)
 	checkSequence(t, again.entries(t), next)
 	must(t, l.Close())
@@ -148,7 +148,7 @@ func TestManyRestarts(t *testing.T) {
 		next += 3
 		r.wait(t, replayed+3)
 		if i%7 == 0 { // the last of the three stays in the log
-			applied = r.indexes[len(r.indexes)-2]
+			applied = r.index(-2)
 			must(t, l.Cut(applied, 0))
 		}
 		must(t, l.Close())

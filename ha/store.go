@@ -3,6 +3,7 @@ package ha
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -91,7 +92,34 @@ func (s *logStore) GetLog(index uint64, l *raft.Log) error {
 			s.gate.enter(index)
 		}
 	case !errors.Is(err, raft.ErrLogNotFound) && !errors.Is(err, wal.ErrClosed):
-		s.fail(fmt.Errorf("read entry %d of the log: %w", index, err)) // raft will panic
+		return s.dead(fmt.Errorf("read entry %d of the log: %w", index, err))
+	}
+	return err
+}
+
+// Set implements raft.StableStore.
+func (s *logStore) Set(key, value []byte) error {
+	if err := s.WAL.Set(key, value); err != nil {
+		return s.dead(err)
+	}
+	return nil
+}
+
+// SetUint64 implements raft.StableStore.
+func (s *logStore) SetUint64(key []byte, value uint64) error {
+	if err := s.WAL.SetUint64(key, value); err != nil {
+		return s.dead(err)
+	}
+	return nil
+}
+
+// dead reports an error on which raft would panic. Within NewRaft, whose caller
+// recovers, that is fine; from raft's goroutines it would take the process down
+// before Fatal has its say, so that the goroutine ends here instead.
+func (s *logStore) dead(err error) error {
+	s.fail(err)
+	if s.scanned.Load() == nil {
+		runtime.Goexit()
 	}
 	return err
 }
