@@ -1,0 +1,204 @@
+package persistence
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	gcmOverhead = 16
+	dataKeySize = 32
+	saltSize    = 16
+)
+
+// keyring holds the data keys. A nil keyring encrypts nothing.
+//
+// Every use derives its own key by HKDF from a data key and something that is
+// never used twice: the random epoch of a process for entries, the random salt
+// of a file for segments, the random salt of a process for metadata values.
+// Under such a key nonces are counters, so that no nonce ever repeats.
+type keyring struct {
+	master  cipher.AEAD
+	current uint32 // data key of what is written now; 0: do not encrypt
+	nameKey uint32 // data key that hides names; never changes, or a definition would have two rows
+
+	mu      sync.Mutex
+	keys    map[uint32]dataKey
+	entries map[[12]byte]cipher.AEAD
+	values  map[[4 + saltSize]byte]cipher.AEAD
+
+	valueSalt  [saltSize]byte
+	valueCount atomic.Uint64
+}
+
+type dataKey struct {
+	plain   []byte
+	wrapped []byte
+}
+
+func newKeyring(master []byte) (*keyring, error) {
+	k := &keyring{keys: map[uint32]dataKey{}, entries: map[[12]byte]cipher.AEAD{}, values: map[[4 + saltSize]byte]cipher.AEAD{}}
+	if len(master) == 0 {
+		return k, nil
+	}
+	var err error
+	if k.master, err = newAEAD(master); err != nil {
+		return nil, err
+	}
+	_, err = rand.Read(k.valueSalt[:])
+	return k, err
+}
+
+func newAEAD(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+func (k *keyring) enabled() bool { return k != nil && k.current != 0 }
+
+func (k *keyring) has(id uint32) bool {
+	if k == nil {
+		return false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, ok := k.keys[id]
+	return ok
+}
+
+// create makes a new data key and uses it from now on.
+func (k *keyring) create() error {
+	var raw [4 + dataKeySize + 12]byte
+	if _, err := rand.Read(raw[:]); err != nil {
+		return err
+	}
+	id := max(binary.LittleEndian.Uint32(raw[:]), 1)
+	plain, nonce := raw[4:4+dataKeySize], raw[4+dataKeySize:]
+	wrapped := k.master.Seal(append([]byte(nil), nonce...), nonce, plain, wrapLabel(id))
+	k.keys[id] = dataKey{plain: plain, wrapped: wrapped}
+	k.current = id
+	if k.nameKey == 0 {
+		k.nameKey = id
+	}
+	return nil
+}
+
+func wrapLabel(id uint32) []byte {
+	return binary.LittleEndian.AppendUint32([]byte("hermod data key "), id)
+}
+
+// add unwraps a data key read from metadata or from a key record.
+func (k *keyring) add(id uint32, wrapped []byte) error {
+	if k.master == nil {
+		return ErrKeyRequired
+	}
+	if len(wrapped) != 12+dataKeySize+gcmOverhead {
+		return fmt.Errorf("%w: data key of %d bytes", ErrFormat, len(wrapped))
+	}
+	plain, err := k.master.Open(nil, wrapped[:12], wrapped[12:], wrapLabel(id))
+	if err != nil {
+		return ErrWrongKey
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.keys[id] = dataKey{plain: plain, wrapped: append([]byte(nil), wrapped...)}
+	return nil
+}
+
+func (k *keyring) derive(id uint32, label string, unique []byte) cipher.AEAD {
+	key, err := hkdf.Key(sha256.New, k.keys[id].plain, unique, label, dataKeySize)
+	if err != nil {
+		panic(err) // lengths are constants
+	}
+	aead, err := newAEAD(key)
+	if err != nil {
+		panic(err)
+	}
+	return aead
+}
+
+func (k *keyring) entryAEAD(id uint32, epoch uint64) cipher.AEAD {
+	var name [12]byte
+	binary.LittleEndian.PutUint32(name[:], id)
+	binary.LittleEndian.PutUint64(name[4:], epoch)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	aead, ok := k.entries[name]
+	if !ok {
+		aead = k.derive(id, "hermod entry", name[4:])
+		k.entries[name] = aead
+	}
+	return aead
+}
+
+func (k *keyring) segmentAEAD(id uint32, salt []byte) cipher.AEAD {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.derive(id, "hermod segment", salt)
+}
+
+func (k *keyring) valueAEAD(id uint32, salt []byte) cipher.AEAD {
+	var name [4 + saltSize]byte
+	binary.LittleEndian.PutUint32(name[:], id)
+	copy(name[4:], salt)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	aead, ok := k.values[name]
+	if !ok {
+		aead = k.derive(id, "hermod metadata", salt)
+		k.values[name] = aead
+	}
+	return aead
+}
+
+func counterNonce(n uint64) []byte {
+	nonce := make([]byte, 12)
+	binary.LittleEndian.PutUint64(nonce[4:], n)
+	return nonce
+}
+
+// sealValue appends key id, salt, counter and the sealed value.
+func (k *keyring) sealValue(dst, plain []byte) []byte {
+	n := k.valueCount.Add(1)
+	dst = binary.LittleEndian.AppendUint32(dst, k.current)
+	dst = append(dst, k.valueSalt[:]...)
+	dst = binary.LittleEndian.AppendUint64(dst, n)
+	return k.valueAEAD(k.current, k.valueSalt[:]).Seal(dst, counterNonce(n), plain, nil)
+}
+
+func (k *keyring) openValue(b []byte) ([]byte, error) {
+	r := reader{b: b}
+	id, salt, n := r.uint32(), r.take(saltSize), r.uint64()
+	if r.bad {
+		return nil, &CorruptionError{File: "meta", Reason: "sealed value cut short"}
+	}
+	if !k.has(id) {
+		return nil, ErrKeyRequired
+	}
+	plain, err := k.valueAEAD(id, salt).Open(nil, counterNonce(n), r.b, nil)
+	if err != nil {
+		return nil, &CorruptionError{File: "meta", Reason: "sealed value does not decrypt"}
+	}
+	return plain, nil
+}
+
+// hideName turns a name into a key that tells nothing about it.
+func (k *keyring) hideName(name []byte) []byte {
+	k.mu.Lock()
+	mac := hmac.New(sha256.New, k.keys[k.nameKey].plain)
+	k.mu.Unlock()
+	mac.Write([]byte("hermod name"))
+	mac.Write(name)
+	return mac.Sum(nil)
+}
