@@ -22,7 +22,8 @@ type consumer struct {
 	out        []byte
 	latency    histogram
 
-	received atomic.Int64
+	bytes           int64        // of bodies announced and not yet counted
+	received, taken atomic.Int64 // messages, and about how many body bytes
 }
 
 func newConsumer(r *run, c *conn, queue string) (*consumer, error) {
@@ -58,6 +59,8 @@ func (k *consumer) read() error {
 		}
 		if k.tag != got {
 			k.received.Add(int64(k.tag - got))
+			k.taken.Add(k.bytes)
+			k.bytes = 0
 		}
 		if len(k.out) > 0 {
 			if _, err := k.c.nc.Write(k.out); err != nil {
@@ -106,6 +109,7 @@ func (k *consumer) frame(f wire.Frame, now int64) error {
 			return fmt.Errorf("content header of %d bytes", len(f.Payload))
 		}
 		k.left, k.first = binary.BigEndian.Uint64(f.Payload[4:]), true
+		k.bytes += int64(k.left)
 		if k.left == 0 {
 			k.complete()
 		}

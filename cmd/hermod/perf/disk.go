@@ -15,9 +15,12 @@ type diskOptions struct {
 	dir      string
 	duration time.Duration
 	json     bool
+
+	fileBytes int64 // size of the preallocated file, and where an appended one starts anew
 }
 
 func (o *diskOptions) register(f *pflag.FlagSet) {
+	o.fileBytes = 256 << 20
 	f.StringVar(&o.dir, "dir", ".", "folder on the disk to measure; a file of up to 256 MiB is made there and removed")
 	f.DurationVar(&o.duration, "duration", 3*time.Second, "how long each of the four measurements takes")
 	f.BoolVar(&o.json, "json", false, "print JSON")
@@ -36,10 +39,6 @@ func (o *diskOptions) validate() error {
 	}
 	return nil
 }
-
-// fileBytes is the size of the preallocated file, and where an appended one
-// starts anew.
-const fileBytes = 256 << 20
 
 // diskResult is what `perf disk` reports.
 type diskResult struct {
@@ -86,7 +85,7 @@ func diskWrites(ctx context.Context, o *diskOptions, size int, prealloc bool) (*
 	c := &diskCase{File: "appended", Bytes: size}
 	if prealloc {
 		c.File = "preallocated"
-		if err := fillFile(f); err != nil {
+		if err := fillFile(f, o.fileBytes); err != nil {
 			return nil, err
 		}
 	}
@@ -97,7 +96,7 @@ func diskWrites(ctx context.Context, o *diskOptions, size int, prealloc bool) (*
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if off+int64(size) > fileBytes {
+		if off+int64(size) > o.fileBytes {
 			off = 0
 			if !prealloc {
 				if err := f.Truncate(0); err != nil {
@@ -122,9 +121,9 @@ func diskWrites(ctx context.Context, o *diskOptions, size int, prealloc bool) (*
 
 // fillFile writes the file full, so that later writes change no metadata: space
 // that is only allocated still has to be marked as written.
-func fillFile(f *os.File) error {
+func fillFile(f *os.File, size int64) error {
 	block := make([]byte, 1<<20)
-	for off := int64(0); off < fileBytes; off += int64(len(block)) {
+	for off := int64(0); off < size; off += int64(len(block)) {
 		if _, err := f.WriteAt(block, off); err != nil {
 			return err
 		}

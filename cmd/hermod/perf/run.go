@@ -330,6 +330,10 @@ func (r *run) unit() string {
 }
 
 func (r *run) result(m *measurement) *amqpResult {
+	size := r.o.size
+	if r.o.consumes {
+		size = r.meanSize()
+	}
 	var confirm, delivery histogram
 	for _, p := range r.producers {
 		confirm.merge(&p.latency)
@@ -341,7 +345,7 @@ func (r *run) result(m *measurement) *amqpResult {
 	res := &amqpResult{
 		Scenario:        r.scenario(),
 		Unit:            r.unit(),
-		Size:            r.o.size,
+		Size:            size,
 		Messages:        done,
 		Blocked:         r.blocked.Load(),
 		ConfirmLatency:  confirm.summary(),
@@ -352,10 +356,23 @@ func (r *run) result(m *measurement) *amqpResult {
 	return res
 }
 
+// meanSize is the mean body size of what was consumed.
+func (r *run) meanSize() int {
+	var messages, bytes int64
+	for _, k := range r.consumers {
+		messages += k.received.Load()
+		bytes += k.taken.Load()
+	}
+	return int(bytes / max(messages, 1))
+}
+
 // scenario describes the run in one line.
 func (r *run) scenario() string {
 	o := r.o
-	parts := []string{fmt.Sprintf("%d producers, %d consumers, %d queues, %d bytes", o.producers, o.consumers, o.queues, o.size)}
+	parts := []string{fmt.Sprintf("%d producers, %d consumers, %d queues", o.producers, o.consumers, o.queues)}
+	if o.producers > 0 {
+		parts = append(parts, fmt.Sprintf("%d bytes", o.size))
+	}
 	if o.durable {
 		parts = append(parts, strings.TrimSpace("durable "+o.queueType))
 	}
