@@ -473,7 +473,11 @@ type link struct{ t *Conn }
 
 func (l link) open() bool { return l.t.state == stateUp && !l.t.closeNow }
 
-func (l link) Write(p []byte) { l.SetOut(append(l.Out(), p...)) }
+func (l link) Write(p []byte) {
+	if l.open() {
+		l.SetOut(append(l.Out(), p...))
+	}
+}
 
 func (l link) Out() []byte {
 	t := l.t

@@ -138,6 +138,7 @@ func (l *loop) time() time.Time {
 // turn does everything that is due until there is nothing left. It reports true if it stopped at its budget instead;
 // the caller then has to ring.
 func (l *loop) turn() (more bool) {
+	defer func() { l.inTurn = false }()
 	if l.wantTick.Load() && l.wantTick.Swap(false) {
 		l.tick()
 	}
@@ -158,7 +159,6 @@ func (l *loop) turn() (more bool) {
 		}
 	}
 	l.batch.Flush()
-	l.inTurn = false
 	return more
 }
 

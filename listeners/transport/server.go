@@ -101,10 +101,7 @@ func (s *Server) Listen(cfg Listener) (net.Addr, error) {
 		return nil, fmt.Errorf("transport: listener %q: New is missing", cfg.Name)
 	}
 	l := &listener{Listener: cfg}
-	l.Network = cmp.Or(l.Network, "tcp")
-	l.SocketMode = cmp.Or(l.SocketMode, 0o660)
-	l.MaxFrame = cmp.Or(max(l.MaxFrame, 0), 64<<20)
-	l.HandshakeTimeout = cmp.Or(max(l.HandshakeTimeout, 0), 10*time.Second)
+	l.setDefaults()
 	switch l.Network {
 	case "tcp", "tcp4", "tcp6", "unix":
 	default:
@@ -119,6 +116,13 @@ func (s *Server) Listen(cfg Listener) (net.Addr, error) {
 		return nil, err
 	}
 	return ln.Addr(), nil
+}
+
+func (l *Listener) setDefaults() {
+	l.Network = cmp.Or(l.Network, "tcp")
+	l.SocketMode = cmp.Or(l.SocketMode, 0o660)
+	l.MaxFrame = cmp.Or(max(l.MaxFrame, 0), 64<<20)
+	l.HandshakeTimeout = cmp.Or(max(l.HandshakeTimeout, 0), 10*time.Second)
 }
 
 // serve accepts on ln from now on.
