@@ -1,0 +1,77 @@
+package broker
+
+// change collects the definitions an operation wants stored and what it has
+// to do once no lock is held any more.
+type change struct {
+	broker *Broker
+	turn   *Turn
+	defs   []Definition
+	after  []func(t *Turn)
+}
+
+// maxChange bounds the definitions of one batch, so that deleting a queue with
+// ten thousand bindings is not one giant log entry. What must not be seen
+// half done is put first: recovery drops what refers to nothing.
+const maxChange = 1000
+
+func (c *change) put(kind, key string, value []byte) {
+	c.defs = append(c.defs, Definition{Kind: kind, Key: key, Value: value})
+}
+
+func (c *change) remove(kind, key string) {
+	c.defs = append(c.defs, Definition{Kind: kind, Key: key, Delete: true})
+}
+
+// later runs f after the locks are released, before done.
+func (c *change) later(f func(t *Turn)) { c.after = append(c.after, f) }
+
+// store gives the definitions their place in the store's order; the caller
+// holds the lock that ordered the change. It reports whether done will be
+// called at a commit.
+func (c *change) store(done func(*Turn)) bool {
+	b := c.broker
+	if len(c.defs) == 0 {
+		if done == nil || b.unstored.Load() == 0 {
+			return false
+		}
+		// What this operation found may not be durable yet: its answer waits
+		// for those who made it so.
+		b.unstored.Add(1)
+		b.store.Append(&Batch{Then: &stored{broker: b, done: done}})
+		return true
+	}
+	for defs := c.defs; len(defs) > 0; {
+		n := min(len(defs), maxChange)
+		s := &stored{broker: b}
+		if n == len(defs) {
+			s.done = done
+		}
+		b.unstored.Add(1)
+		b.store.Append(&Batch{Definitions: defs[:n:n], Then: s})
+		defs = defs[n:]
+	}
+	return true
+}
+
+func (c *change) finish(t *Turn, done func(*Turn), waits bool) {
+	for _, f := range c.after {
+		f(t)
+	}
+	if !waits && done != nil {
+		done(t)
+	}
+}
+
+// stored is told when a change is durable.
+type stored struct {
+	broker *Broker
+	done   func(*Turn)
+}
+
+// Committed implements Committer.
+func (s *stored) Committed(t *Turn) {
+	s.broker.unstored.Add(-1)
+	if s.done != nil {
+		s.done(t)
+	}
+}

@@ -1,0 +1,150 @@
+package broker
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/hermodmq/hermod/broker/password"
+)
+
+// Credentials are what a client presents.
+type Credentials struct {
+	Mechanism    string // "PLAIN", "AMQPLAIN", "EXTERNAL", "ANONYMOUS"
+	User         string
+	Password     string
+	PeerIdentity string // the name a verified client certificate proves; for EXTERNAL
+	Loopback     bool   // the client connects from this machine
+}
+
+// Login finds out who presents c. It can take 100 ms: never call it on an
+// event loop. The error is Denied and never says why.
+func (b *Broker) Login(c Credentials) (*User, error) {
+	a := b.identify(c)
+	if a == nil {
+		return nil, errf(Denied, "Login was refused using authentication mechanism %s. "+
+			"For details see the broker logfile.", c.Mechanism)
+	}
+	if !c.Loopback && slices.Contains(b.options.LoopbackUsers, a.Name) {
+		b.log.Warn("login refused", "user", a.Name, "reason", "user can only connect via localhost")
+		return nil, errf(Denied, "Login was refused using authentication mechanism %s. "+
+			"For details see the broker logfile.", c.Mechanism)
+	}
+	u := a.User
+	return &u, nil
+}
+
+// identify returns the account, or nil.
+func (b *Broker) identify(c Credentials) *account {
+	switch c.Mechanism {
+	case "EXTERNAL":
+		if c.PeerIdentity == "" {
+			return nil
+		}
+		return b.auth.account(c.PeerIdentity)
+	case "ANONYMOUS":
+		if b.options.Anonymous == "" {
+			return nil
+		}
+		return b.auth.account(b.options.Anonymous)
+	}
+	a := b.auth.account(c.User)
+	if b.logins.verify(a, c.User, c.Password, b.now.Load()) {
+		return a
+	}
+	b.log.Warn("login refused", "user", c.User, "mechanism", c.Mechanism, "reason", "invalid credentials")
+	return nil
+}
+
+// loginCache remembers for a short time which password an account accepted,
+// so that ten thousand clients that reconnect with one user cost one slow
+// hash and not ten thousand. It holds salted digests, not passwords.
+type loginCache struct {
+	salt  [32]byte
+	decoy password.Hash // compared for users that do not exist
+	cost  int
+	slots chan struct{} // bounds the slow hashes that run at once
+
+	mu      sync.Mutex
+	entries map[string]loginEntry
+}
+
+type loginEntry struct {
+	account *account
+	digest  [sha256.Size]byte
+	until   int64
+}
+
+const (
+	loginCacheTime = 60_000 // ms
+	maxLogins      = 4096
+)
+
+func (l *loginCache) init(cost int) error {
+	rand.Read(l.salt[:])
+	l.cost = cost
+	l.entries = make(map[string]loginEntry)
+	l.slots = make(chan struct{}, runtime.GOMAXPROCS(0))
+	decoy, err := password.New(rand.Text(), cost)
+	l.decoy = decoy
+	return err
+}
+
+// verify reports whether pw is the password of a, which is nil if there is no
+// such user: that takes as long as a wrong password.
+func (l *loginCache) verify(a *account, name, pw string, now int64) bool {
+	if a == nil {
+		l.slow(func() bool { return l.decoy.Matches(pw) })
+		return false
+	}
+	digest := l.digest(name, pw)
+	if l.known(a, digest, now) {
+		return true
+	}
+	ok := l.slow(func() bool {
+		// Others may have waited for the same hash: look again.
+		return l.known(a, digest, now) || a.hash.Matches(pw)
+	})
+	if ok {
+		l.remember(a, digest, now)
+	} else if !a.hash.Slow() {
+		// A fast hash must not tell that the user exists.
+		l.slow(func() bool { return l.decoy.Matches(pw) })
+	}
+	return ok
+}
+
+func (l *loginCache) slow(f func() bool) bool {
+	l.slots <- struct{}{}
+	defer func() { <-l.slots }()
+	return f()
+}
+
+func (l *loginCache) digest(name, pw string) [sha256.Size]byte {
+	h := sha256.New()
+	h.Write(l.salt[:])
+	h.Write([]byte(name))
+	h.Write([]byte{0})
+	h.Write([]byte(pw))
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// known compares accounts by identity: a changed one is another.
+func (l *loginCache) known(a *account, digest [sha256.Size]byte, now int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e, ok := l.entries[a.Name]
+	return ok && e.account == a && now < e.until && subtle.ConstantTimeCompare(e.digest[:], digest[:]) == 1
+}
+
+func (l *loginCache) remember(a *account, digest [sha256.Size]byte, now int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.entries) >= maxLogins {
+		clear(l.entries)
+	}
+	l.entries[a.Name] = loginEntry{account: a, digest: digest, until: now + loginCacheTime}
+}

@@ -1,0 +1,170 @@
+package broker
+
+// routing is the outcome of route and the scratch it needs. It belongs to one
+// session (or to whoever else publishes) and is reused.
+type routing struct {
+	queues []*Queue // each once, in no particular order
+
+	// deliverAt, if not 0, is the Unix ms before which no consumer may see the
+	// message: an x-delayed-message exchange was on the way. Routing happens
+	// now, the delay in the queue.
+	deliverAt int64
+
+	// keyOnly says that the outcome depends on the exchange, the keys and the
+	// topology, on nothing else of the message.
+	keyOnly bool
+
+	vhost    *VHost
+	msg      *Message
+	extra    []string
+	props    *Properties
+	decoded  bool
+	seen     map[*Queue]struct{} // in use from manyQueues on
+	pending  []*Exchange
+	visited  []*Exchange
+	matches  int        // bindings taken at the exchange being visited
+	bindings []*binding // scratch of topic matching
+}
+
+// manyQueues is the number of queues from which looking for duplicates by
+// scanning costs more than a map.
+const manyQueues = 24
+
+func (rt *routing) reset(v *VHost, m *Message, extra []string) {
+	clear(rt.queues)
+	rt.queues = rt.queues[:0]
+	rt.deliverAt, rt.keyOnly = 0, true
+	rt.vhost, rt.msg, rt.extra = v, m, extra
+	rt.props, rt.decoded = nil, false
+	clear(rt.seen)
+	clear(rt.visited)
+	rt.pending, rt.visited = rt.pending[:0], rt.visited[:0]
+}
+
+// release drops what would keep a message alive between two routes.
+func (rt *routing) release() {
+	rt.msg, rt.extra, rt.props = nil, nil, nil
+	clear(rt.bindings[:cap(rt.bindings)])
+}
+
+// route finds the queues a message published to ex reaches: under its routing
+// key and the extra ones, over bindings between exchanges and alternate
+// exchanges, each queue once. It takes no lock but the read locks of the
+// exchanges it visits.
+func (v *VHost) route(rt *routing, ex *Exchange, m *Message, extra []string) {
+	rt.reset(v, m, extra)
+	if ex == v.standard {
+		rt.byName(m.RoutingKey)
+		for _, key := range extra {
+			rt.byName(key)
+		}
+		rt.release()
+		return
+	}
+	rt.pending = append(rt.pending, ex)
+	for len(rt.pending) > 0 {
+		last := len(rt.pending) - 1
+		next := rt.pending[last]
+		rt.pending = rt.pending[:last]
+		rt.visit(next)
+	}
+	rt.release()
+}
+
+func (rt *routing) byName(key string) {
+	if q := rt.vhost.queue(key); q != nil {
+		rt.addQueue(q)
+	}
+}
+
+// visit matches at one exchange and goes to its alternate if nothing did.
+func (rt *routing) visit(x *Exchange) {
+	for _, been := range rt.visited {
+		if been == x {
+			return
+		}
+	}
+	rt.visited = append(rt.visited, x)
+	rt.matches = 0
+	if x == rt.vhost.standard {
+		before := len(rt.queues)
+		rt.byName(rt.msg.RoutingKey)
+		for _, key := range rt.extra {
+			rt.byName(key)
+		}
+		rt.matches = len(rt.queues) - before
+		return
+	}
+	x.mu.RLock()
+	if !x.router.byKey() {
+		rt.keyOnly = false
+	}
+	x.router.match(rt, rt.msg.RoutingKey)
+	for _, key := range rt.extra {
+		x.router.match(rt, key)
+	}
+	x.mu.RUnlock()
+	if rt.matches > 0 {
+		return
+	}
+	if name := x.alternate.Load(); name != nil {
+		if alt := rt.vhost.exchange(*name); alt != nil {
+			rt.pending = append(rt.pending, alt)
+		}
+	}
+}
+
+// take is called by routers for every binding that matches.
+func (rt *routing) take(b *binding) {
+	rt.matches++
+	if b.exchange != nil {
+		rt.pending = append(rt.pending, b.exchange)
+		return
+	}
+	rt.addQueue(b.queue)
+}
+
+func (rt *routing) addQueue(q *Queue) {
+	if len(rt.queues) < manyQueues {
+		for _, have := range rt.queues {
+			if have == q {
+				return
+			}
+		}
+		rt.queues = append(rt.queues, q)
+		return
+	}
+	if rt.seen == nil {
+		rt.seen = make(map[*Queue]struct{}, 2*manyQueues)
+	}
+	if len(rt.seen) == 0 {
+		for _, have := range rt.queues {
+			rt.seen[have] = struct{}{}
+		}
+	}
+	if _, have := rt.seen[q]; have {
+		return
+	}
+	rt.seen[q] = struct{}{}
+	rt.queues = append(rt.queues, q)
+}
+
+// properties decodes the message's properties once per route; nil if there is
+// no converter or the message cannot be read.
+func (rt *routing) properties() *Properties {
+	if rt.decoded {
+		return rt.props
+	}
+	rt.decoded = true
+	if p, err := rt.vhost.broker.Properties(rt.msg); err == nil {
+		rt.props = p
+	}
+	return rt.props
+}
+
+func (rt *routing) headers() Table {
+	if p := rt.properties(); p != nil {
+		return p.Headers
+	}
+	return nil
+}
