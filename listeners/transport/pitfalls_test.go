@@ -229,8 +229,8 @@ func TestP4_PauseStopsReading(t *testing.T) {
 						paused = ev.A != 2
 					},
 					closed: func(_ *frames, err error) {
-						if !errors.Is(err, io.EOF) {
-							t.Errorf("closed: %v", err)
+						if got.Load() != count {
+							t.Errorf("closed after %d frames: %v", got.Load(), err)
 						}
 					},
 				}
