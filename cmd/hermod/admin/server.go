@@ -1,0 +1,106 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/listeners/transport"
+	"github.com/hermodmq/hermod/persistence"
+)
+
+// Node is what commands act on.
+type Node struct {
+	Core    *broker.Broker
+	Server  *transport.Server
+	Store   *persistence.Store
+	Version string
+}
+
+// Server answers ctl.
+type Server struct {
+	node    Node
+	started time.Time
+	http    http.Server
+	done    sync.WaitGroup
+}
+
+// Serve answers on ln until Close.
+func Serve(ln net.Listener, n Node) *Server {
+	s := &Server{node: n, started: time.Now()}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /ctl/{command}", s.handle)
+	s.http = http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	s.done.Go(func() { _ = s.http.Serve(ln) })
+	return s
+}
+
+// Close stops answering.
+func (s *Server) Close() error {
+	err := s.http.Close()
+	s.done.Wait()
+	return err
+}
+
+func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
+	reply, err := s.run(r.PathValue("command"), http.MaxBytesReader(w, r.Body, maxRequest))
+	if err != nil {
+		reply = &Reply{Error: err.Error()}
+		w.WriteHeader(http.StatusBadRequest)
+	}
+	_ = json.NewEncoder(w).Encode(reply)
+}
+
+func (s *Server) run(command string, body interface{ Read([]byte) (int, error) }) (*Reply, error) {
+	f := functions[command]
+	if f == nil {
+		return nil, fmt.Errorf("no such command %q", command)
+	}
+	var req Request
+	if err := json.NewDecoder(body).Decode(&req); err != nil {
+		return nil, fmt.Errorf("reading the request: %w", err)
+	}
+	for _, spec := range Commands {
+		if spec.Name == command && (len(req.Args) < spec.Min || len(req.Args) > spec.Max) {
+			return nil, fmt.Errorf("%s: want %s", command, spec.Args)
+		}
+	}
+	reply, err := f(s, &req)
+	if reply == nil {
+		reply = &Reply{}
+	}
+	return reply, err
+}
+
+// storeTimeout is how long a change may take to become durable.
+const storeTimeout = 30 * time.Second
+
+// change runs one change of definitions and waits until it is durable.
+func (s *Server) change(f func(t *broker.Turn, done func(*broker.Turn)) error) (*Reply, error) {
+	durable := make(chan struct{})
+	err := s.turn(func(t *broker.Turn) error {
+		return f(t, func(*broker.Turn) { close(durable) })
+	})
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-durable:
+		return nil, nil
+	case <-time.After(storeTimeout):
+		return nil, errors.New("the change is in force, but was not on disk after 30 s")
+	}
+}
+
+// turn runs f in a turn of its own and rings whom it touched.
+func (s *Server) turn(f func(t *broker.Turn) error) error {
+	bells := transport.NewBatch()
+	err := f(&broker.Turn{Now: time.Now().UnixMilli(), Bells: bells})
+	bells.Flush()
+	return err
+}

@@ -1,0 +1,360 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/cmd/hermod/admin"
+	"github.com/hermodmq/hermod/cmd/hermod/config"
+	"github.com/hermodmq/hermod/ha"
+	"github.com/hermodmq/hermod/listeners/amqp"
+	"github.com/hermodmq/hermod/listeners/transport"
+	"github.com/hermodmq/hermod/persistence"
+)
+
+const (
+	tickInterval  = 100 * time.Millisecond
+	drainDeadline = 10 * time.Second // how long clients get to leave on SIGTERM
+)
+
+func serveCommand() *cobra.Command {
+	var src config.Source
+	var printConfig bool
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the broker",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if printConfig {
+				fmt.Println(strings.Join(config.Keys(), "\n"))
+				return nil
+			}
+			src.Environ = os.Getenv
+			c, err := config.Load(src)
+			if err != nil {
+				return err
+			}
+			return serve(c)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&src.File, "config", "", "YAML file")
+	f.StringVar(&src.DataDir, "data-dir", "", "folder of everything that is kept (default ./data)")
+	f.StringArrayVar(&src.Set, "set", nil, "key=value; may be repeated")
+	f.BoolVar(&printConfig, "print-config", false, "print every key with its default and exit")
+	return cmd
+}
+
+// node is what a running broker consists of, in the order in which it is
+// opened; it is closed in the reverse order.
+type node struct {
+	config *config.Config
+	log    *slog.Logger
+
+	raft   *ha.Log
+	store  *persistence.Store
+	core   *broker.Broker
+	server *transport.Server
+	admin  *admin.Server
+
+	ticker chan struct{} // closed to stop the clock
+	ticked chan struct{} // closed when it has stopped
+}
+
+// serve is the story of a node: open, serve until a signal, drain, checkpoint.
+func serve(c *config.Config) error {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+
+	n := &node{config: c, log: newLogger(c.Log)}
+	slog.SetDefault(n.log)
+	if err := n.open(); err != nil {
+		return err
+	}
+	fmt.Printf("hermod %s ready\n", version)
+
+	<-signals
+	n.log.Info("stopping; a second signal ends the process at once")
+	go func() {
+		<-signals
+		os.Exit(1)
+	}()
+	return n.close()
+}
+
+func (n *node) open() error {
+	steps := []func() error{n.openStore, n.openCore, n.openServer, n.openListeners, n.openAdmin}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openStore opens the log and, over it, the store.
+func (n *node) openStore() error {
+	c := n.config
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return err
+	}
+	key, err := masterKey(c.Persistence.EncryptionKeyFile)
+	if err != nil {
+		return err
+	}
+	n.raft, err = ha.Open(ha.Options{
+		Dir:     filepath.Join(c.DataDir, "log"),
+		NodeID:  c.Node.Name,
+		Confirm: ha.Confirm(c.Persistence.Confirm),
+		Logger:  n.log.With("component", "log"),
+		Fatal:   n.fatal,
+	})
+	if err != nil {
+		return fmt.Errorf("opening the log: %w", err)
+	}
+	n.store, err = persistence.Open(persistence.Options{
+		Dir:         filepath.Join(c.DataDir, "store"),
+		Log:         n.raft,
+		Confirm:     persistence.Confirm(c.Persistence.Confirm),
+		SegmentSize: int64(c.Persistence.SegmentSize),
+		MasterKey:   key,
+		DiskLow:     uint64(c.Limits.DiskFree),
+		OnAlarm:     n.diskAlarm,
+		NewBells:    func() any { return transport.NewBatch() },
+		FlushBells:  func(b any) { b.(*transport.Batch).Flush() },
+		Logger:      n.log.With("component", "store"),
+		Fatal:       n.fatal,
+	})
+	if err != nil {
+		return fmt.Errorf("opening the store: %w", err)
+	}
+	return nil
+}
+
+// fatal ends the process when what is on disk is no longer known: nothing may
+// be confirmed any more, and a restart recovers what was.
+func (n *node) fatal(err error) {
+	n.log.Error("the store failed; ending the process so that nothing unsafe is confirmed", "error", err)
+	os.Exit(3)
+}
+
+// diskAlarm may come before the core is there; openCore asks again.
+func (n *node) diskAlarm(on bool, free uint64) {
+	n.log.Warn("disk space", "low", on, "free_bytes", free)
+	if core := n.core; core != nil {
+		t := newTurn()
+		core.SetAlarm(t, broker.AlarmDisk, on)
+		endTurn(t)
+	}
+}
+
+// openCore recovers the core from the store and starts its clock.
+func (n *node) openCore() error {
+	c := n.config
+	options := broker.Options{
+		Store:           n.store,
+		Node:            c.Node.Name,
+		Logger:          n.log.With("component", "core"),
+		Now:             time.Now().UnixMilli(),
+		MemoryLimit:     c.Limits.Memory.Of(machineMemory()),
+		MaxMessageSize:  int64(c.Limits.MaxMessageSize),
+		DefaultUser:     c.Auth.DefaultUser,
+		DefaultPassword: c.Auth.DefaultPassword,
+		LoopbackUsers:   c.Auth.LoopbackUsers,
+	}
+	if c.Auth.Anonymous != config.Off {
+		options.Anonymous = c.Auth.Anonymous
+	}
+	options.Converters[broker.FormatAMQP091] = amqp.Converter{}
+	core, err := broker.New(options)
+	if err != nil {
+		return err
+	}
+	t := newTurn()
+	defer endTurn(t)
+	if err := core.Recover(t); err != nil {
+		return fmt.Errorf("recovering: %w", err)
+	}
+	if name := c.Definitions.Import; name != "" {
+		body, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if err := core.ImportDefinitions(t, body, "", nil); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	n.core = core
+	n.ticker, n.ticked = make(chan struct{}), make(chan struct{})
+	go n.tick()
+	return nil
+}
+
+// tick is the core's clock.
+func (n *node) tick() {
+	defer close(n.ticked)
+	ticker := time.NewTicker(tickInterval)
+	defer ticker.Stop()
+	t := newTurn()
+	for {
+		select {
+		case now := <-ticker.C:
+			t.Now = now.UnixMilli()
+			n.core.Tick(t)
+			endTurn(t)
+		case <-n.ticker:
+			return
+		}
+	}
+}
+
+func (n *node) openServer() (err error) {
+	n.server, err = transport.New(transport.Options{
+		MaxConnections: n.config.Limits.MaxConnections,
+		Logger:         n.log.With("component", "transport"),
+	})
+	return err
+}
+
+func (n *node) openListeners() error {
+	c := n.config
+	protocol := amqp.Options{
+		Product: c.AMQP.Product, Version: c.AMQP.Version, ClusterName: c.Node.Name,
+		Information: "Hermod " + version,
+		ChannelMax:  uint16(c.AMQP.ChannelMax), FrameMax: uint32(c.AMQP.FrameMax), Heartbeat: uint16(c.AMQP.Heartbeat),
+		Anonymous: c.Auth.Anonymous != config.Off,
+		Logger:    n.log.With("component", "amqp"),
+	}
+	if c.AMQP.Heartbeat == 0 {
+		protocol.Heartbeat = amqp.NoHeartbeat
+	}
+	l := c.Listeners.AMQP
+	plain := transport.Listener{Name: "amqp", Address: l.Address, ProxyProtocol: l.ProxyProtocol, New: amqp.New(n.core, protocol)}
+	if err := n.listen(plain); err != nil {
+		return err
+	}
+	if l.TLSAddress == config.Off {
+		return nil
+	}
+	secure, err := tlsConfig(c.TLS)
+	if err != nil {
+		return err
+	}
+	plain.Name, plain.Address, plain.TLS = "amqps", l.TLSAddress, secure
+	return n.listen(plain)
+}
+
+// listen opens one listener and says where, on a line that scripts can read.
+func (n *node) listen(l transport.Listener) error {
+	if l.Address == config.Off {
+		return nil
+	}
+	addr, err := n.server.Listen(l)
+	if err != nil {
+		return fmt.Errorf("listener %s: %w", l.Name, err)
+	}
+	n.announce(l.Name, addr)
+	return nil
+}
+
+func (n *node) announce(name string, addr net.Addr) {
+	fmt.Printf("listener %s %s\n", name, addr)
+}
+
+func (n *node) openAdmin() error {
+	ln, err := admin.Listen(n.config.DataDir)
+	if err != nil {
+		return err
+	}
+	n.admin = admin.Serve(ln, admin.Node{Core: n.core, Server: n.server, Store: n.store, Version: version})
+	return nil
+}
+
+// close lets clients leave, then makes a checkpoint so that the next start is
+// quick. Confirms already given are safe whatever happens here.
+func (n *node) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainDeadline)
+	defer cancel()
+	return errors.Join(
+		n.admin.Close(),
+		n.server.Shutdown(ctx),
+		n.stopClock(),
+		n.store.Close(),
+		n.raft.Close(),
+	)
+}
+
+func (n *node) stopClock() error {
+	close(n.ticker)
+	<-n.ticked
+	return nil
+}
+
+// newTurn makes a Turn for a goroutine of ours; endTurn ends each use of it.
+func newTurn() *broker.Turn {
+	return &broker.Turn{Now: time.Now().UnixMilli(), Bells: transport.NewBatch()}
+}
+
+func endTurn(t *broker.Turn) { t.Bells.(*transport.Batch).Flush() }
+
+func newLogger(c config.Log) *slog.Logger {
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	options := &slog.HandlerOptions{Level: levels[c.Level]}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}
+
+// masterKey reads 32 bytes, raw, hex or base64; "" is no key.
+func masterKey(name string) ([]byte, error) {
+	if name == "" {
+		return nil, nil
+	}
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) == 32 {
+		return raw, nil
+	}
+	word := strings.TrimSpace(string(raw))
+	if key, err := hex.DecodeString(word); err == nil && len(key) == 32 {
+		return key, nil
+	}
+	if key, err := base64.StdEncoding.DecodeString(word); err == nil && len(key) == 32 {
+		return key, nil
+	}
+	return nil, fmt.Errorf("%s: want a key of 32 bytes, raw, hex or base64", name)
+}
+
+// machineMemory is what the machine, or the control group around us, has.
+func machineMemory() uint64 {
+	var info unix.Sysinfo_t
+	total := uint64(4 << 30)
+	if err := unix.Sysinfo(&info); err == nil {
+		total = uint64(info.Totalram) * uint64(info.Unit)
+	}
+	if raw, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {
+		var limit uint64
+		if _, err := fmt.Sscan(string(raw), &limit); err == nil && limit > 0 {
+			total = min(total, limit)
+		}
+	}
+	return total
+}
