@@ -1,0 +1,174 @@
+package broker
+
+import "hash/maphash"
+
+// groupTable keeps messages of one group together: sticky, so that a group
+// goes to one consumer until that one leaves, or by lease (SQS FIFO), so that
+// no message goes out while an earlier one of its group is unsettled.
+type groupTable struct {
+	on     bool // a message with a group was seen
+	seed   maphash.Seed
+	owners *[groupBuckets]*Subscription // sticky: by hash of the group
+	out    map[string]groupLease        // unsettled messages by group
+}
+
+type groupLease struct {
+	n     int
+	batch uint64 // the Receive that took the latest
+}
+
+// groupBuckets bounds the sticky assignments of a queue: groups with the same
+// hash share a consumer. groupScan bounds how far behind blocked messages a
+// deliverable one is looked for.
+const (
+	groupBuckets = 1024
+	groupScan    = 1024
+)
+
+func groupOf(m *Message) string {
+	if m.Notes == nil {
+		return ""
+	}
+	return m.Notes.GroupID
+}
+
+func (g *groupTable) bucket(group string) **Subscription {
+	if g.owners == nil {
+		g.owners = new([groupBuckets]*Subscription)
+		g.seed = maphash.MakeSeed()
+	}
+	return &g.owners[maphash.String(g.seed, group)%groupBuckets]
+}
+
+// lent notes that a message went out.
+func (g *groupTable) lent(cfg *QueueConfig, m *Message, batch uint64) {
+	group := groupOf(m)
+	if group == "" || !cfg.LeaseGroups {
+		return
+	}
+	if g.out == nil {
+		g.out = make(map[string]groupLease)
+	}
+	g.out[group] = groupLease{g.out[group].n + 1, batch}
+}
+
+// returned undoes lent.
+func (g *groupTable) returned(m *Message) {
+	group := groupOf(m)
+	l, ok := g.out[group]
+	if !ok {
+		return
+	}
+	if l.n--; l.n == 0 {
+		delete(g.out, group)
+		return
+	}
+	g.out[group] = l
+}
+
+// left frees the groups that stuck to sub.
+func (g *groupTable) left(sub *Subscription) {
+	if g.owners == nil {
+		return
+	}
+	for i := range g.owners {
+		if g.owners[i] == sub {
+			g.owners[i] = nil
+		}
+	}
+}
+
+// blocked reports whether the lease rule keeps a group's next message back from
+// the Receive called batch.
+func (g *groupTable) blocked(group string, batch uint64) bool {
+	l, ok := g.out[group]
+	return ok && (batch == 0 || l.batch != batch)
+}
+
+// groupCandidate finds the first message in memory that the lease rule lets
+// go, for a receiver that is no subscription.
+func (q *Queue) groupCandidate(t *Turn, batch uint64) (*lane, int) {
+	for i := len(q.lanes) - 1; i >= 0; i-- {
+		l := &q.lanes[i]
+		for j, n := 0, 0; j < l.hot.len() && n < groupScan; j++ {
+			e := l.hot.at(j)
+			if e.msg == nil {
+				continue
+			}
+			n++
+			if reason := q.unfit(t, e); reason != 0 {
+				q.bury(i, q.cut(l, j), reason)
+				continue
+			}
+			if !q.groups.blocked(groupOf(e.msg), batch) {
+				return l, j
+			}
+		}
+		if l.cold.count > 0 && l.hot.len()-l.holes < groupScan {
+			q.load(l)
+		}
+	}
+	return nil, 0
+}
+
+// dispatchGrouped delivers the first message that the group rule lets some
+// consumer take; false if there is none.
+func (q *Queue) dispatchGrouped(t *Turn) bool {
+	for i := len(q.lanes) - 1; i >= 0; i-- {
+		l := &q.lanes[i]
+		for j, n := 0, 0; j < l.hot.len() && n < groupScan; j++ {
+			e := l.hot.at(j)
+			if e.msg == nil {
+				continue
+			}
+			n++
+			if reason := q.unfit(t, e); reason != 0 {
+				q.bury(i, q.cut(l, j), reason)
+				continue
+			}
+			sub, shared, more := q.consumerFor(groupOf(e.msg))
+			if sub != nil {
+				q.deliver(t, q.cut(l, j), i, sub, shared)
+				return true
+			}
+			if !more {
+				return false
+			}
+		}
+		if l.cold.count > 0 && l.hot.len()-l.holes < groupScan {
+			q.load(l)
+		}
+	}
+	return false
+}
+
+// consumerFor chooses who gets a message of a group. more is false if nobody
+// can take anything.
+func (q *Queue) consumerFor(group string) (sub *Subscription, shared, more bool) {
+	if group == "" {
+		sub, shared = q.consumers.pick()
+		return sub, shared, sub != nil
+	}
+	if q.cfg.LeaseGroups {
+		if q.groups.blocked(group, 0) {
+			return nil, false, true
+		}
+		sub, shared = q.consumers.pick()
+		return sub, shared, sub != nil
+	}
+	owner := q.groups.bucket(group)
+	if *owner == nil {
+		sub, shared = q.consumers.pick()
+		*owner = sub
+		return sub, shared, sub != nil
+	}
+	if !(*owner).listed {
+		return nil, false, true
+	}
+	shared, ok := (*owner).able()
+	if !ok {
+		q.consumers.unlist(*owner)
+		return nil, false, q.consumers.listed > 0
+	}
+	return *owner, shared, true
+}

@@ -1,0 +1,154 @@
+package broker
+
+import "hash/maphash"
+
+// Publish routes a message and gives it to the queues it reaches. Messages
+// that must survive go to the store and become visible when they are
+// committed; the others at once, but never before older ones of the session.
+// Errors: NotFound (exchange), Denied. Unroutable is no error.
+func (s *Session) Publish(t *Turn, p Publish) (PublishResult, error) {
+	m := p.Msg
+	if p.Exchange == "" && isReplyName(m.RoutingKey) {
+		return s.publishReply(t, m), nil
+	}
+	queues, at, err := s.route(&p)
+	if err != nil || len(queues) == 0 {
+		return PublishResult{}, err
+	}
+	if n := m.Notes; n != nil && n.DeliverAt > at {
+		at = n.DeliverAt
+	}
+	if at <= t.Now {
+		at = 0
+	}
+	if s.tx != nil {
+		s.tx.publish(m, queues, at)
+		return PublishResult{Routed: true}, nil
+	}
+	if s.inflight.Load() == 0 && !anyStores(queues, m) {
+		r := PublishResult{Routed: true}
+		for _, q := range queues {
+			if q.accept(t, m, at) {
+				r.Rejected = true
+			}
+		}
+		return r, nil
+	}
+	return s.publishPlanned(t, &p, queues, at), nil
+}
+
+func anyStores(queues []*Queue, m *Message) bool {
+	for _, q := range queues {
+		if q.stores(m) {
+			return true
+		}
+	}
+	return false
+}
+
+// publishPlanned publishes by way of the store, for durability or for order.
+func (s *Session) publishPlanned(t *Turn, p *Publish, queues []*Queue, at int64) PublishResult {
+	plan := s.broker.engine.newPlan(s)
+	for _, q := range queues {
+		if plan.offer(t, p.Msg, q, at) {
+			plan.refused = true
+		}
+	}
+	if len(plan.puts) == 0 {
+		refused := plan.refused
+		plan.recycle()
+		return PublishResult{Routed: true, Rejected: refused}
+	}
+	plan.receipt = p.Receipt
+	s.inflight.Add(1)
+	plan.run(t, true)
+	return PublishResult{Routed: true, Pending: p.Receipt != 0}
+}
+
+// accept takes a transient message in at once.
+func (q *Queue) accept(t *Turn, m *Message, at int64) (refused bool) {
+	q.mu.Lock()
+	if q.gated.Load() {
+		ok, duplicate := q.admit(t, m, false)
+		if !ok || duplicate {
+			q.leave(t)
+			return !ok
+		}
+	}
+	if at != 0 {
+		q.postpone(t, m, 0, at)
+	} else {
+		q.enqueue(t, q.level(m), m, 0, q.expiry(t, m))
+	}
+	q.leave(t)
+	return false
+}
+
+// routeCache remembers where the last messages of a session went.
+type routeCache struct {
+	seed  maphash.Seed
+	slots *[routeSlots]routeSlot // nil until the first publish
+}
+
+const routeSlots = 16
+
+type routeSlot struct {
+	topology uint64 // at which queues were found; 0: not known
+	hash     uint64 // of what was last seen here
+	exchange *Exchange
+	key      string
+	queues   []*Queue
+}
+
+// maxCachedKey bounds the keys worth remembering.
+const maxCachedKey = 128
+
+// route finds the exchange, checks the right to write to it and returns the
+// queues, valid until the next call, and the time before which a delaying
+// exchange wants the message held back.
+func (s *Session) route(p *Publish) ([]*Queue, int64, error) {
+	v, m := s.vhost, p.Msg
+	topology := v.topology.Load()
+	slot := s.routes.slot(p.Exchange, m.RoutingKey)
+	if slot.topology == topology && len(p.ExtraKeys) == 0 && slot.key == m.RoutingKey && slot.exchange.name == p.Exchange {
+		return slot.queues, 0, s.checkWrite(slot.exchange, m)
+	}
+	ex := v.exchange(p.Exchange)
+	if ex == nil {
+		return nil, 0, v.noExchange(p.Exchange)
+	}
+	if err := s.checkWrite(ex, m); err != nil {
+		return nil, 0, err
+	}
+	v.route(&s.rt, ex, m, p.ExtraKeys)
+	if s.rt.keyOnly && len(p.ExtraKeys) == 0 && len(m.RoutingKey) <= maxCachedKey {
+		slot.remember(topology, s.routes.hash(p.Exchange, m.RoutingKey), ex, m.RoutingKey, s.rt.queues)
+	}
+	return s.rt.queues, s.rt.deliverAt, nil
+}
+
+func (c *routeCache) hash(exchange, key string) uint64 {
+	return maphash.String(c.seed, key) ^ uint64(len(exchange))*0x9e3779b97f4a7c15
+}
+
+func (c *routeCache) slot(exchange, key string) *routeSlot {
+	if c.slots == nil {
+		c.slots = new([routeSlots]routeSlot)
+		c.seed = maphash.MakeSeed()
+	}
+	return &c.slots[c.hash(exchange, key)%routeSlots]
+}
+
+// remember takes a route at its second sight: keys that never come back cost
+// no copy.
+func (r *routeSlot) remember(topology, hash uint64, ex *Exchange, key string, queues []*Queue) {
+	if r.hash != hash {
+		r.hash = hash
+		return
+	}
+	if r.key != key {
+		r.key = string(append([]byte(nil), key...)) // key may alias a message
+	}
+	r.topology, r.exchange = topology, ex
+	r.queues = append(r.queues[:0], queues...)
+}

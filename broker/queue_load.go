@@ -1,0 +1,137 @@
+package broker
+
+// sweepEvery is how often, in ms, the cold part of a lane is searched for
+// expired messages; loadRetry how long after a read that failed another is
+// tried.
+const (
+	sweepEvery = 1000
+	sweepCount = 1024
+	loadRetry  = 1000
+)
+
+// load asks the store for the next cold messages of a lane. One request per
+// lane is under way at a time.
+func (q *Queue) load(l *lane) {
+	if l.reading || q.closed {
+		return
+	}
+	l.reading = true
+	epoch := l.epoch
+	q.reads = append(q.reads, &ReadRequest{
+		Lane: l.id, From: l.cold.from, To: l.last, Max: loadCount, MaxBytes: q.eng.load,
+		Then: func(t *Turn, msgs []Stored, next uint64, err error) { q.loaded(t, l, epoch, msgs, next, err) },
+	})
+}
+
+// loaded takes a read's messages into memory. The request was bounded by the
+// newest message the queue knew: the store may have committed more whose
+// enqueue is still to come.
+func (q *Queue) loaded(t *Turn, l *lane, epoch uint32, msgs []Stored, next uint64, err error) {
+	q.mu.Lock()
+	if q.closed || l.epoch != epoch {
+		q.mu.Unlock()
+		return
+	}
+	l.reading = false
+	if err != nil {
+		q.stats.ReadErrors++
+		l.retry = t.Now + loadRetry
+		q.schedule(l.retry)
+		q.leave(t)
+		return
+	}
+	ready, bytes := l.ready(), l.cold.bytes
+	hot := int64(0)
+	l.loaded(msgs, next, func(e *entry) {
+		if e.stored() {
+			hot += int64(e.memory())
+		}
+		if e.msg.Notes != nil && e.msg.Notes.GroupID != "" {
+			q.groups.on = true
+		}
+		q.watch(l.level, e)
+	})
+	q.memory += hot
+	// If the store held less than was counted, the counts follow the store.
+	q.ready += l.ready() - ready
+	if l.cold.count == 0 {
+		loaded := int64(0)
+		for i := range msgs {
+			loaded += int64(len(msgs[i].Msg.Body))
+		}
+		q.readyBytes += loaded - bytes
+	}
+	q.serve(t)
+	q.trim(t)
+	q.notify()
+	q.leave(t)
+}
+
+// sweep searches the cold part of a lane for expired messages.
+func (q *Queue) sweep(t *Turn, l *lane) {
+	if l.reading {
+		l.cold.sweep = t.Now + sweepEvery
+		return
+	}
+	l.reading = true
+	l.cold.sweep = 0
+	epoch := l.epoch
+	q.reads = append(q.reads, &ReadRequest{
+		Lane: l.id, From: l.cold.from, To: l.last, Max: sweepCount, MaxBytes: q.eng.load, ExpiredBefore: t.Now,
+		Then: func(t *Turn, msgs []Stored, _ uint64, err error) { q.swept(t, l, epoch, msgs, err) },
+	})
+}
+
+func (q *Queue) swept(t *Turn, l *lane, epoch uint32, msgs []Stored, err error) {
+	q.mu.Lock()
+	if q.closed || l.epoch != epoch {
+		q.mu.Unlock()
+		return
+	}
+	if err != nil {
+		q.stats.ReadErrors++
+	}
+	l.cold.sweep = t.Now + sweepEvery
+	q.schedule(l.cold.sweep)
+	for i := range msgs {
+		m := &msgs[i]
+		l.cold.count--
+		l.cold.bytes -= int64(len(m.Msg.Body))
+		q.unready(m.Msg)
+		e := entry{msg: m.Msg, seq: m.Seq, expiry: m.Expiry, count: m.Count}
+		q.memory += int64(e.memory())
+		q.bury(l.level, e, DeathExpired)
+	}
+	if l.cold.count == 0 {
+		l.thaw(func(e *entry) { q.watch(l.level, e) })
+		l.cold.from = l.last + 1
+	}
+	if len(msgs) == 0 {
+		l.reading = false
+		q.serve(t)
+		q.leave(t)
+		return
+	}
+	// Until the store has forgotten them, a read would bring them again.
+	again := len(msgs) == sweepCount
+	q.leave(t)
+	q.eng.store.Append(&Batch{Then: after(func(t *Turn) {
+		q.mu.Lock()
+		if !q.closed && l.epoch == epoch {
+			l.reading = false
+			if again && l.cold.count > 0 {
+				l.cold.sweep = t.Now
+				q.schedule(t.Now)
+			}
+			q.serve(t)
+			q.trim(t)
+		}
+		q.leave(t)
+	})})
+}
+
+// after is a function as a Committer.
+type after func(t *Turn)
+
+// Committed implements Committer.
+func (f after) Committed(t *Turn) { f(t) }

@@ -1,0 +1,118 @@
+package broker
+
+// settle concludes leases that session s holds; stale ones are passed over.
+func (q *Queue) settle(t *Turn, s *Session, leases []Lease, o Outcome) {
+	for _, lease := range leases {
+		i, p := q.ledger.get(lease)
+		if p == nil || p.hold != nil && p.hold.session != s {
+			continue
+		}
+		done := q.takeLease(i)
+		q.conclude(&done, o)
+	}
+	q.putBack(t)
+	q.serve(t)
+	q.trim(t)
+	q.notify()
+}
+
+// takeLease ends a lease and gives back the credit it held.
+func (q *Queue) takeLease(i int32) slot {
+	p := q.ledger.take(i)
+	if q.groups.on {
+		q.groups.returned(p.msg)
+	}
+	if p.sub != nil {
+		p.sub.unsettled--
+		q.consumers.relist(p.sub)
+		if p.shared {
+			q.giveShared(p.sub.session)
+		}
+	}
+	return p
+}
+
+// conclude decides what becomes of a message whose lease ended (SEMANTICS
+// section 4).
+func (q *Queue) conclude(p *slot, o Outcome) {
+	if q.stream != nil {
+		q.stats.Acknowledged++
+		q.memory -= int64(p.entry.memory())
+		return
+	}
+	switch o {
+	case Accepted:
+		q.stats.Acknowledged++
+		q.forget(int(p.level), &p.entry)
+	case Rejected:
+		q.bury(int(p.level), p.entry, DeathRejected)
+	default:
+		q.comeBack(p, o, false)
+	}
+}
+
+// comeBack readies a message for its old place. lazy leaves one that reached
+// the delivery limit in the queue until somebody wants it.
+func (q *Queue) comeBack(p *slot, o Outcome, lazy bool) {
+	e, level := p.entry, int(p.level)
+	if o != Unsent {
+		e.redelivered = true
+		q.stats.Requeued++
+	}
+	if o == Failed || o == Released && q.kind == KindQuorum {
+		e.count++
+		if e.stored() && (q.cfg.DeliveryLimit >= 0 || q.kind == KindQuorum) {
+			q.out.Counts = append(q.out.Counts, StoreCount{q.base + LaneID(level), e.seq, e.count})
+		}
+		if !lazy && q.cfg.DeliveryLimit >= 0 && int64(e.count) > int64(q.cfg.DeliveryLimit) {
+			q.bury(level, e, DeathDeliveryLimit)
+			return
+		}
+	}
+	l := &q.lanes[level]
+	l.back = append(l.back, e)
+	q.ready++
+	q.readyBytes += int64(len(e.msg.Body))
+}
+
+// putBack moves what came back to its old places.
+func (q *Queue) putBack(_ *Turn) {
+	for i := range q.lanes {
+		l := &q.lanes[i]
+		if len(l.back) == 0 {
+			continue
+		}
+		for j := range l.back {
+			q.watch(i, &l.back[j])
+		}
+		l.restore(l.back)
+		clear(l.back)
+		l.back = l.back[:0]
+		if cap(l.back) > 1024 {
+			l.back = nil
+		}
+	}
+}
+
+// releaseAll ends everything a closing session has on the queue.
+func (q *Queue) releaseAll(t *Turn, h *hold) {
+	q.mu.Lock()
+	kept := q.getters[:0]
+	for _, g := range q.getters {
+		if g.hold != h {
+			kept = append(kept, g)
+		}
+	}
+	q.getters = kept
+	if h.n > 0 {
+		for h.head >= 0 {
+			p := q.takeLease(h.head)
+			q.conclude(&p, Released)
+		}
+		q.putBack(t)
+	}
+	q.serve(t)
+	q.trim(t)
+	q.notify()
+	q.leave(t)
+}

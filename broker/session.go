@@ -1,0 +1,163 @@
+package broker
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Session is one conversation of a client: an AMQP channel, a STOMP
+// connection, an MQTT session. Its methods are called by one goroutine at a
+// time, the loop that owns the connection; its Sink is called from any.
+type Session struct {
+	access access
+
+	broker *Broker
+	vhost  *VHost
+	conn   *Connection
+	sink   Sink
+
+	rt     routing
+	routes routeCache
+	tx     *transaction
+
+	inflight atomic.Int64 // publishes given to the store whose commit was not handled yet
+	closed   atomic.Bool
+	stopped  atomic.Bool // the client asked for no deliveries (channel.flow)
+
+	// sharedLimit and sharedUsed bound the unsettled deliveries of all
+	// subscriptions together; a limit of 0 is none.
+	sharedLimit atomic.Int64
+	sharedUsed  atomic.Int64
+
+	mu    sync.Mutex // guards subs against goroutines that return shared credit
+	subs  []*Subscription
+	holds map[*Queue]*hold // owner's goroutine only
+}
+
+// OpenSession starts a session of c whose deliveries and receipts go to sink. c
+// is nil for sessions of the broker's own services, which may do everything.
+func (v *VHost) OpenSession(c *Connection, sink Sink) *Session {
+	s := &Session{broker: v.broker, vhost: v, conn: c, sink: sink, holds: make(map[*Queue]*hold)}
+	c.addSession(s)
+	return s
+}
+
+// VHost returns the virtual host the session works in.
+func (s *Session) VHost() *VHost { return s.vhost }
+
+// Connection returns the connection the session belongs to.
+func (s *Session) Connection() *Connection { return s.conn }
+
+// hold returns the list of what s holds unsettled on q.
+func (s *Session) hold(q *Queue) *hold {
+	if h := s.holds[q]; h != nil {
+		return h
+	}
+	if len(s.holds) >= maxIdleHolds {
+		s.forgetHolds()
+	}
+	h := &hold{session: s, head: -1, tail: -1}
+	s.holds[q] = h
+	return h
+}
+
+// maxIdleHolds bounds the queues a session remembers before it looks for ones
+// it can forget.
+const maxIdleHolds = 1024
+
+func (s *Session) forgetHolds() {
+	for q, h := range s.holds {
+		q.mu.Lock()
+		if h.n == 0 && h.subs == 0 {
+			delete(s.holds, q)
+		}
+		q.mu.Unlock()
+	}
+}
+
+// SetSharedCredit bounds the unsettled deliveries of all the session's
+// subscriptions together, those that exist included; 0 lifts the bound.
+func (s *Session) SetSharedCredit(t *Turn, n int) {
+	if s.sharedLimit.Load() == 0 && n > 0 {
+		// Deliveries that are out already count from now on.
+		for q, h := range s.holds {
+			q.mu.Lock()
+			s.sharedUsed.Add(q.ledger.share(h))
+			q.mu.Unlock()
+		}
+	}
+	s.sharedLimit.Store(int64(max(n, 0)))
+	s.wakeAll(t)
+}
+
+// SetFlow stops (active false) or restarts deliveries to all subscriptions.
+func (s *Session) SetFlow(t *Turn, active bool) {
+	s.stopped.Store(!active)
+	if active {
+		s.wakeAll(t)
+	}
+}
+
+// wakeAll offers what is ready to the session's subscriptions again. It may be
+// called from any goroutine that holds no lock.
+func (s *Session) wakeAll(t *Turn) {
+	s.mu.Lock()
+	subs := append([]*Subscription(nil), s.subs...)
+	s.mu.Unlock()
+	for _, sub := range subs {
+		if sub.Queue != nil {
+			sub.Queue.wake(t, sub)
+		}
+	}
+}
+
+// borrowShared takes one unit of shared credit. counted tells whether it must
+// be given back; ok is false if there is none left.
+func (s *Session) borrowShared() (counted, ok bool) {
+	for {
+		limit := s.sharedLimit.Load()
+		if limit == 0 {
+			return false, true
+		}
+		used := s.sharedUsed.Load()
+		if used >= limit {
+			return false, false
+		}
+		if s.sharedUsed.CompareAndSwap(used, used+1) {
+			return true, true
+		}
+	}
+}
+
+// returnShared gives back n units and tells whether subscriptions may be
+// waiting for them.
+func (s *Session) returnShared(n int64) (wake bool) {
+	limit := s.sharedLimit.Load()
+	left := s.sharedUsed.Add(-n)
+	return limit == 0 || left+n >= limit && left < limit
+}
+
+// Close ends the session: its subscriptions end, an open transaction is rolled
+// back and every lease it holds is released.
+func (s *Session) Close(t *Turn) {
+	if s.closed.Swap(true) {
+		return
+	}
+	s.tx = nil
+	for {
+		s.mu.Lock()
+		n := len(s.subs)
+		if n == 0 {
+			s.mu.Unlock()
+			break
+		}
+		sub := s.subs[n-1]
+		s.mu.Unlock()
+		s.Unsubscribe(t, sub)
+	}
+	for q, h := range s.holds {
+		q.releaseAll(t, h)
+	}
+	clear(s.holds)
+	s.conn.removeSession(s)
+}

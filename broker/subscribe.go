@@ -1,0 +1,157 @@
+package broker
+
+import "slices"
+
+// Subscribe starts a consumer; deliveries may begin before it returns. Errors:
+// NotFound, Denied, Locked, Precondition, NotAllowed (tag in use),
+// NotImplemented.
+func (s *Session) Subscribe(t *Turn, o SubscribeOptions) (*Subscription, error) {
+	q, err := s.readable(o.Queue)
+	if err != nil {
+		return nil, err
+	}
+	if s.tagged(o.Tag) {
+		return nil, errf(NotAllowed, "attempt to reuse consumer tag '%s'", o.Tag)
+	}
+	sub := &Subscription{
+		Tag: o.Tag, Queue: q, NoAck: o.NoAck,
+		session: s, prefetch: max(o.Prefetch, 0), exclusive: o.Exclusive, args: o.Args,
+	}
+	if sub.priority, err = consumerPriority(q, o.Args); err != nil {
+		return nil, err
+	}
+	if q.stream != nil {
+		if sub.cursor, err = q.stream.newCursor(&o); err != nil {
+			return nil, err
+		}
+	}
+	if err := q.subscribe(t, sub); err != nil {
+		return nil, err
+	}
+	return sub, nil
+}
+
+// readable finds a queue the session may consume from.
+func (s *Session) readable(name string) (*Queue, error) {
+	q := s.vhost.queue(name)
+	if q == nil {
+		return nil, s.vhost.noQueue(name)
+	}
+	if err := s.checkRead(q); err != nil {
+		return nil, err
+	}
+	if err := q.accessible(s.conn); err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
+func (s *Session) tagged(tag string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.subs, func(sub *Subscription) bool { return sub.Tag == tag })
+}
+
+func consumerPriority(q *Queue, args Table) (int, error) {
+	v, ok := args.Get("x-priority")
+	if !ok {
+		return 0, nil
+	}
+	n, ok := Int(v)
+	if !ok {
+		return 0, errf(Precondition, "invalid arg 'x-priority' for %s: expected integer", q.vhost.queueText(q.name))
+	}
+	return int(min(max(n, -1<<31), 1<<31-1)), nil
+}
+
+func (q *Queue) subscribe(t *Turn, sub *Subscription) error {
+	s := sub.session
+	sub.hold = s.hold(q)
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return q.vhost.noQueue(q.name)
+	}
+	if q.consumers.exclusive != nil || sub.exclusive && len(q.consumers.list) > 0 {
+		q.mu.Unlock()
+		return errf(Denied, "%s in exclusive use", q.vhost.queueText(q.name))
+	}
+	q.lastUsed = t.Now
+	sub.hold.subs++
+	s.mu.Lock()
+	s.subs = append(s.subs, sub)
+	s.mu.Unlock()
+	q.consumers.single, q.consumers.quorum = q.cfg.SingleActive, q.kind == KindQuorum
+	q.consumers.add(sub)
+	if q.stream != nil {
+		q.stream.start(t, sub)
+	}
+	q.dispatch(t)
+	q.trim(t)
+	q.leave(t)
+	return nil
+}
+
+// Unsubscribe ends a consumer. What it holds unsettled stays so. Deliveries
+// may still be in the session's mailbox: the listener settles those as Unsent.
+func (s *Session) Unsubscribe(t *Turn, sub *Subscription) {
+	s.drop(sub)
+	if sub.Queue == nil {
+		sub.reply.close(&s.broker.engine)
+		return
+	}
+	sub.Queue.unsubscribe(t, sub)
+}
+
+// drop takes sub off the session's list.
+func (s *Session) drop(sub *Subscription) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.subs, sub); i >= 0 {
+		s.subs = slices.Delete(s.subs, i, i+1)
+	}
+}
+
+func (q *Queue) unsubscribe(t *Turn, sub *Subscription) {
+	q.mu.Lock()
+	if sub.closed {
+		q.mu.Unlock()
+		return
+	}
+	q.consumers.remove(sub)
+	sub.closed = true
+	sub.hold.subs--
+	q.groups.left(sub)
+	q.lastUsed = t.Now
+	if len(q.consumers.list) == 0 {
+		if q.cfg.AutoDelete {
+			q.vanish = true
+		} else if q.cfg.Expires >= 0 {
+			q.schedule(t.Now + q.cfg.Expires)
+		}
+	}
+	q.dispatch(t)
+	q.leave(t)
+}
+
+// Get asks for one message; the answer comes through Sink.GetResult with ref,
+// maybe before Get returns. Errors as Subscribe.
+func (s *Session) Get(t *Turn, queue string, noAck bool, ref uint64) error {
+	q, err := s.readable(queue)
+	if err != nil {
+		return err
+	}
+	if q.stream != nil {
+		return errf(NotImplemented, "basic.get not supported by stream queues %s", q.vhost.queueText(q.name))
+	}
+	g := getter{session: s, ref: ref, noAck: noAck, hold: s.hold(q)}
+	q.mu.Lock()
+	if q.cfg.SingleActive && q.kind == KindQuorum {
+		q.mu.Unlock()
+		return errf(Locked, "cannot obtain access to locked %s. basic.get operations are not supported by quorum "+
+			"queues with single active consumer", q.vhost.queueText(q.name))
+	}
+	q.get(t, g)
+	q.leave(t)
+	return nil
+}

@@ -1,0 +1,88 @@
+package broker
+
+import "sync/atomic"
+
+// Bounds of what may sit in a session's mailbox for one subscription.
+const (
+	windowCount = 256
+	windowBytes = 256 << 10
+)
+
+// Subscription is a consumer: the right of a session to get messages of a
+// queue. The exported fields are constant, Data excepted, which belongs to the
+// listener.
+type Subscription struct {
+	Tag   string
+	Queue *Queue // nil for a reply subscription
+	NoAck bool
+	Data  any
+
+	session   *Session
+	hold      *hold
+	prefetch  int
+	priority  int
+	exclusive bool
+	args      Table
+
+	// Posted but not Written: bounds the mailbox.
+	posted      atomic.Int64
+	postedBytes atomic.Int64
+	waiting     atomic.Bool // blocked by the window; Written must wake it
+
+	// Under the queue's lock.
+	unsettled  int
+	closed     bool
+	listed     bool // in the ring of those that may get something
+	prev, next *Subscription
+	cursor     *cursor // streams only
+	reply      *replyBox
+}
+
+// Session returns the session the subscription belongs to.
+func (sub *Subscription) Session() *Session { return sub.session }
+
+// Prefetch is the most unsettled deliveries the client wants; 0 is no bound.
+func (sub *Subscription) Prefetch() int { return sub.prefetch }
+
+// Args are the consumer arguments as the client gave them.
+func (sub *Subscription) Args() Table { return sub.args }
+
+// Priority is the consumer priority (x-priority).
+func (sub *Subscription) Priority() int { return sub.priority }
+
+// Exclusive reports whether the subscription excludes all others.
+func (sub *Subscription) Exclusive() bool { return sub.exclusive }
+
+// Written says that n deliveries of together bytes (Message.Size) have left
+// for the socket: the window opens by as much. Any goroutine may call it.
+func (sub *Subscription) Written(t *Turn, n, bytes int) {
+	sub.posted.Add(-int64(n))
+	sub.postedBytes.Add(-int64(bytes))
+	if sub.waiting.Load() && sub.waiting.CompareAndSwap(true, false) && sub.Queue != nil {
+		sub.Queue.wake(t, sub)
+	}
+}
+
+func (sub *Subscription) windowFull() bool {
+	return sub.posted.Load() >= windowCount || sub.postedBytes.Load() >= windowBytes
+}
+
+// able reports whether sub may get a message now, and borrows shared credit
+// for it if so. Caller holds the queue's lock.
+func (sub *Subscription) able() (shared, ok bool) {
+	s := sub.session
+	if sub.prefetch > 0 && !sub.NoAck && sub.unsettled >= sub.prefetch || s.stopped.Load() {
+		return false, false
+	}
+	if sub.windowFull() {
+		// Written may have run between the check and the flag: look again.
+		sub.waiting.Store(true)
+		if sub.windowFull() || !sub.waiting.CompareAndSwap(true, false) {
+			return false, false
+		}
+	}
+	if sub.NoAck {
+		return false, true
+	}
+	return s.borrowShared()
+}

@@ -1,0 +1,123 @@
+package broker
+
+// transaction collects the publishes and settlements of a session until Commit.
+type transaction struct {
+	publishes []txPublish
+	settles   []txSettle
+}
+
+type txPublish struct {
+	msg    *Message
+	queues []*Queue
+	at     int64
+}
+
+type txSettle struct {
+	queue   *Queue
+	leases  []Lease
+	outcome Outcome
+}
+
+func (x *transaction) publish(m *Message, queues []*Queue, at int64) {
+	x.publishes = append(x.publishes, txPublish{m, append([]*Queue(nil), queues...), at})
+}
+
+func (x *transaction) settle(q *Queue, leases []Lease, o Outcome) {
+	x.settles = append(x.settles, txSettle{q, append([]Lease(nil), leases...), o})
+}
+
+// Begin puts the session into transaction mode: Publish and Settle are kept
+// back until Commit.
+func (s *Session) Begin() {
+	if s.tx == nil {
+		s.tx = new(transaction)
+	}
+}
+
+// Commit carries out what was kept back, all of it or, if the broker dies
+// first, nothing, and stays in transaction mode. done runs after the commit on
+// a goroutine of the store.
+func (s *Session) Commit(t *Turn, done func(t *Turn, err error)) {
+	x := s.tx
+	if x == nil {
+		x = new(transaction)
+	} else {
+		s.tx = new(transaction)
+	}
+	p := s.broker.engine.newPlan(s)
+	for _, pub := range x.publishes {
+		p.message = nil // the same one twice is two publishes
+		for _, q := range pub.queues {
+			if p.offer(t, pub.msg, q, pub.at) {
+				p.refused = true
+			}
+		}
+	}
+	// Rejections come before acceptances into the batch only to share it: the
+	// messages they dead-letter belong to the transaction.
+	for _, st := range x.settles {
+		if st.outcome == Accepted || st.outcome == Rejected {
+			st.queue.settleInto(t, s, p, st.leases, st.outcome)
+		}
+	}
+	p.done = func(t *Turn, err error) {
+		for _, st := range x.settles {
+			if st.outcome != Accepted && st.outcome != Rejected {
+				st.queue.mu.Lock()
+				st.queue.settle(t, s, st.leases, st.outcome)
+				st.queue.leave(t)
+			}
+		}
+		done(t, err)
+	}
+	s.inflight.Add(1)
+	p.run(t, true)
+}
+
+// settleInto ends leases like settle, with what the store must know going
+// into p.
+func (q *Queue) settleInto(t *Turn, s *Session, p *plan, leases []Lease, o Outcome) {
+	q.mu.Lock()
+	cfg := q.cfg
+	var dead []corpse
+	for _, lease := range leases {
+		i, sl := q.ledger.get(lease)
+		if sl == nil || sl.hold != nil && sl.hold.session != s {
+			continue
+		}
+		gone := q.takeLease(i)
+		q.memory -= int64(gone.memory())
+		c := corpse{entry: gone.entry, level: int(gone.level), reason: DeathRejected}
+		switch {
+		case o == Accepted || q.stream != nil:
+			q.stats.Acknowledged++
+		case cfg.DeadLetterSet:
+			q.stats.died(DeathRejected)
+			dead = append(dead, c)
+			continue
+		default:
+			q.stats.died(DeathRejected)
+		}
+		if gone.stored() && q.stream == nil {
+			p.batch.Settles = append(p.batch.Settles, StoreSettle{q.base + LaneID(gone.level), gone.seq, 1})
+		}
+	}
+	q.serve(t)
+	q.leave(t)
+	if len(dead) == 0 {
+		return
+	}
+	rt := q.eng.routes.Get().(*routing)
+	for i := range dead {
+		q.deadLetterOne(t, &cfg, p, rt, &dead[i])
+	}
+	q.eng.routes.Put(rt)
+}
+
+// Rollback forgets what was kept back. Deliveries settled in the transaction
+// are unsettled again; they are not requeued.
+func (s *Session) Rollback(*Turn) {
+	if s.tx != nil {
+		s.tx = new(transaction)
+	}
+}
