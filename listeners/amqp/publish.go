@@ -1,0 +1,171 @@
+package amqp
+
+import (
+	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/listeners/amqp/wire"
+	"github.com/hermodmq/hermod/listeners/transport"
+)
+
+// basicPublish takes the method of a message; header and body follow.
+func (ch *channel) basicPublish(payload []byte) error {
+	var m wire.PublishView
+	if err := m.Decode(payload); err != nil {
+		return err
+	}
+	if m.Immediate {
+		return refuse(wire.NotImplemented, "immediate=true")
+	}
+	if string(m.Exchange) != ch.exchange {
+		ch.exchange = string(m.Exchange)
+	}
+	p := &ch.publish
+	p.expect = expectHeader
+	p.mandatory = m.Mandatory
+	p.exchange = ch.exchange
+	p.key = append(p.key[:0], m.RoutingKey...)
+	return nil
+}
+
+// contentHeader takes the properties of a message.
+func (ch *channel) contentHeader(payload []byte) error {
+	p := &ch.publish
+	switch p.expect {
+	case expectMethod:
+		return refuse(wire.UnexpectedFrame, "expected method frame, got non method frame instead")
+	case expectBody:
+		return refuse(wire.UnexpectedFrame, "expected content body, got non content body frame instead")
+	}
+	var props wire.RawProperties
+	h, err := wire.DecodeHeader(payload, &props)
+	if err != nil {
+		return err
+	}
+	if limit := ch.conn.broker.MaxMessageSize(); h.BodySize > uint64(limit) {
+		if h.BodySize > maxDeclaredBody {
+			return refuse(wire.FrameError, "content body of %d bytes announced", h.BodySize)
+		}
+		return refuse(wire.PreconditionFailed, "message size %d is larger than configured max size %d", h.BodySize, limit)
+	}
+	user := ch.conn.user
+	if err := p.traits.read(&props, user.Name, user.HasTag("impersonator")); err != nil {
+		return err
+	}
+	p.size = int(h.BodySize)
+	p.native = append(p.native[:0], h.Raw...)
+	if p.size == 0 {
+		p.start(0)
+		return ch.complete()
+	}
+	p.expect = expectBody
+	return nil
+}
+
+// contentBody takes a piece of a message's body.
+func (ch *channel) contentBody(payload []byte) error {
+	p := &ch.publish
+	switch p.expect {
+	case expectMethod:
+		return refuse(wire.UnexpectedFrame, "expected method frame, got non method frame instead")
+	case expectHeader:
+		return refuse(wire.UnexpectedFrame, "expected content header for class 60, got non content header frame instead")
+	}
+	complete, err := p.append(payload)
+	if err != nil || !complete {
+		return err
+	}
+	return ch.complete()
+}
+
+// complete gives a whole message to the core.
+func (ch *channel) complete() error {
+	c, p := ch.conn, &ch.publish
+	t := &p.traits
+	replyTo := ""
+	if t.replyTo {
+		if replyTo = ch.replyTo; replyTo == "" {
+			return refuse(wire.PreconditionFailed, "fast reply consumer does not exist")
+		}
+	}
+	m := p.message
+	m.Exchange = p.exchange
+	m.Format = broker.FormatAMQP091
+	m.Persistent, m.Priority, m.TTL = t.persistent, t.priority, t.ttl
+	m.Received = c.turn.Now
+	m.Notes = t.notes(c.turn.Now, replyTo)
+	pub := broker.Publish{Exchange: p.exchange, Msg: m, ExtraKeys: t.keys}
+	mandatory := p.mandatory
+	p.release()
+
+	if ch.confirms.on {
+		pub.Receipt = ch.confirms.next()
+	}
+	res, err := ch.session.Publish(&c.turn, pub)
+	if err != nil {
+		return err
+	}
+	if mandatory && !res.Routed {
+		c.out = wire.AppendReturn(c.buffer(), ch.id, wire.NoRoute, "NO_ROUTE", m.Exchange, m.RoutingKey, m.Native, m.Body, c.frameMax)
+	}
+	if ch.confirms.on && !res.Pending {
+		ch.decided(pub.Receipt, !res.Rejected)
+	}
+	c.published()
+	return nil
+}
+
+// decided notes the verdict on a publish, to be told at the end of the turn.
+func (ch *channel) decided(number uint64, accepted bool) {
+	v := taken
+	if !accepted {
+		v = refused
+	}
+	ch.confirms.decide(number, v)
+	ch.touch()
+}
+
+// flushConfirms tells the verdicts, unless answers from before are waiting.
+func (ch *channel) flushConfirms() {
+	if len(ch.confirms.news) > 0 && len(ch.replies) == 0 {
+		ch.conn.out = ch.confirms.append(ch.conn.buffer(), ch.id)
+	}
+}
+
+// published stops a publisher while the broker cannot take more: by telling it
+// when an alarm is in force, by not reading when the store is congested. The
+// message that brought it about still counts. Connections that only consume
+// are left alone.
+func (c *conn) published() {
+	if c.alarms != 0 && c.paused&whyAlarm == 0 {
+		if c.client.blocked {
+			c.send(0, &wire.ConnectionBlocked{Reason: c.alarms.String()})
+		}
+		c.pause(whyAlarm)
+	}
+	if c.paused&whyStore == 0 && c.broker.Congested() {
+		c.pause(whyStore)
+		link := c.link
+		c.broker.OnRelief(func() { link.Post(transport.Event{Kind: eventRelief}) })
+	}
+}
+
+// alarmsChanged lets a blocked publisher go on when the last alarm is over.
+func (c *conn) alarmsChanged(a broker.Alarm) {
+	c.alarms = a
+	if a != 0 || c.paused&whyAlarm == 0 || c.state != running {
+		return
+	}
+	if c.client.blocked {
+		c.send(0, &wire.ConnectionUnblocked{})
+	}
+	c.resume(whyAlarm)
+}
+
+// forced ends the connection by order of an operator.
+func (c *conn) forced(code broker.Kind, text string) {
+	c.current = 0
+	if code == broker.Internal {
+		c.fail(&exception{wire.InternalError, text})
+		return
+	}
+	c.fail(&exception{wire.ConnectionForced, text})
+}
