@@ -68,8 +68,7 @@ type table struct {
 	gen      int
 	segments map[uint32]*segment
 
-	dirty       []*lane
-	droppedRows []uint64 // dropped since the last checkpoint
+	dirty []*lane // changed since the last checkpoint
 }
 
 func newTable() *table {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 const boltName = "meta.db"
@@ -38,7 +39,7 @@ func openBoltMeta(dir string, readOnly bool) (m metadata, err error) {
 		ReadOnly:       readOnly,
 	})
 	if err != nil {
-		if errors.Is(err, bolt.ErrInvalid) || errors.Is(err, bolt.ErrChecksum) || errors.Is(err, bolt.ErrVersionMismatch) {
+		if errors.Is(err, bolterrors.ErrInvalid) || errors.Is(err, bolterrors.ErrChecksum) || errors.Is(err, bolterrors.ErrVersionMismatch) {
 			return nil, &CorruptionError{File: boltName, Reason: err.Error()}
 		}
 		return nil, fmt.Errorf("persistence: open %s: %w", boltName, err)

@@ -362,12 +362,16 @@ func (t *table) addFooter(g *segment, rows []byte) {
 // Recover implements broker.Store: it replays the log and starts to serve. On
 // a cluster it returns when this node has become the active one.
 func (s *Store) Recover() (*broker.Recovered, error) {
+	s.starting.Store(true)
 	s.startBackground()
 	if err := s.opts.Log.Start(s); err != nil {
 		return nil, fmt.Errorf("persistence: open the log: %w", err)
 	}
+	s.starting.Store(false)
 	if s.failed.Load() {
-		return nil, ErrClosed
+		s.mu.RLock()
+		defer s.mu.RUnlock()
+		return nil, s.failure
 	}
 	if err := s.endRebuild(); err != nil {
 		return nil, err

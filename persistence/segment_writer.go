@@ -31,7 +31,6 @@ type segmentWriter struct {
 	buf    []byte
 	footer []byte
 	aead   cipher.AEAD
-	keyID  uint32
 
 	lane  *lane
 	block []byte // room for the header, then payload

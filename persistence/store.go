@@ -27,6 +27,8 @@ type Store struct {
 	congested atomic.Bool
 	relief    relief
 	failed    atomic.Bool
+	starting  atomic.Bool // Recover runs: it returns the failure, Fatal does not hear of it
+	failure   error       // guarded by mu
 
 	// The commit goroutine's own.
 	commitTurn broker.Turn
@@ -145,10 +147,13 @@ func (s *Store) fail(err error) {
 		return
 	}
 	s.batcher.stop()
-	s.opts.Fatal(err)
 	s.mu.Lock()
+	s.failure = err
 	s.flushed.Broadcast()
 	s.mu.Unlock()
+	if !s.starting.Load() {
+		s.opts.Fatal(err)
+	}
 }
 
 // Close implements broker.Store: it lets what was appended commit, makes a

@@ -23,6 +23,8 @@ type rig struct {
 	seed int64
 	wrap func(vfs.FS) vfs.FS
 
+	lossy bool // the test expects lost messages
+
 	store *persistence.Store
 	dead  *atomic.Bool // the process of store has crashed
 }
@@ -81,6 +83,11 @@ func (r *rig) open() *persistence.Store {
 		r.t.Fatalf("Open: %v", err)
 	}
 	r.store = s
+	r.t.Cleanup(func() {
+		if lost := s.Stats().Lost; lost != 0 && !r.lossy {
+			r.t.Errorf("recovery gave up %d messages", lost)
+		}
+	})
 	return s
 }
 

@@ -58,6 +58,16 @@ func (d *Disk) Crash() {
 	}
 }
 
+// Clone returns a disk that holds what d holds now, as if the power went off:
+// what is proposed and not committed is not on it.
+func (d *Disk) Clone(seed uint64) *Disk {
+	c := NewDisk(seed)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c.entries, c.last, c.size, c.cut = slices.Clone(d.entries), d.last, d.size, d.cut
+	return c
+}
+
 // Entries returns the committed entries.
 func (d *Disk) Entries() []persistence.Entry {
 	d.mu.Lock()
@@ -72,6 +82,15 @@ func (d *Disk) Corrupt() uint64 {
 	e := &d.entries[len(d.entries)-1]
 	e.Data = slices.Clone(e.Data)
 	e.Data[len(e.Data)/2] ^= 4
+	return e.Index
+}
+
+// Replace puts data in the place of the last entry's and returns its index.
+func (d *Disk) Replace(data []byte) uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	e := &d.entries[len(d.entries)-1]
+	e.Data = data
 	return e.Index
 }
 

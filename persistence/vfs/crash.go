@@ -64,3 +64,46 @@ func (c *crasher) node(n *memNode) *memNode {
 func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
 	return slices.Sorted(maps.Keys(m))
 }
+
+// Clone returns the file system as another process would find it if this one
+// were killed now: everything written is there, but what was not synced is
+// still at the mercy of a later power failure. Nothing is locked in the clone.
+func (m *MemFS) Clone() *MemFS {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := cloner{}
+	clone := NewMem()
+	clone.capacity = m.capacity
+	clone.root = c.node(m.root)
+	for _, op := range m.pending {
+		op.from, op.to, op.node = c.node(op.from), c.node(op.to), c.node(op.node)
+		clone.pending = append(clone.pending, op)
+	}
+	return clone
+}
+
+// cloner maps nodes to their copies: a node can have several names.
+type cloner map[*memNode]*memNode
+
+func (c cloner) node(n *memNode) *memNode {
+	if n == nil {
+		return nil
+	}
+	if done, ok := c[n]; ok {
+		return done
+	}
+	after := &memNode{data: n.data.clone(), modTime: n.modTime}
+	c[n] = after
+	if n.isDir() {
+		after.entries, after.kept = c.entries(n.entries), c.entries(n.kept)
+	}
+	return after
+}
+
+func (c cloner) entries(of map[string]*memNode) map[string]*memNode {
+	after := make(map[string]*memNode, len(of))
+	for name, n := range of {
+		after[name] = c.node(n)
+	}
+	return after
+}

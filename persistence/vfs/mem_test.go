@@ -250,3 +250,35 @@ func TestMemConcurrentUse(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// A killed process leaves all it wrote, unsynced as it was.
+func TestCloneKeepsEverythingUnsynced(t *testing.T) {
+	m := memWithDir(t)
+	put(t, m, "/data/a", "synced")
+	must(t, m.SyncDir("/data"))
+	f := get[File](t)(m.OpenFile("/data/a", os.O_RDWR, 0))
+	get[int](t)(f.Write([]byte("cached")))
+	put(t, m, "/data/b", "")
+	clone := m.Clone()
+	get[int](t)(f.WriteAt([]byte("later!"), 0))
+	must(t, f.Sync())
+	if got := content(t, clone, "/data/a"); got != "cached" {
+		t.Errorf("the clone has %q", got)
+	}
+	seen := map[string]int{}
+	for seed := range int64(seeds) {
+		c := clone.CrashClone(seed)
+		if names := get[[]string](t)(c.ReadDir("/data")); len(names) == 1 {
+			seen["b lost"]++
+		}
+		seen[content(t, c, "/data/a")]++
+	}
+	if seen["synced"] == 0 || seen["cached"] == 0 || seen["b lost"] == 0 || seen["later!"] > 0 {
+		t.Errorf("after a power failure of the clone: %v", seen)
+	}
+	g := get[File](t)(clone.OpenFile("/data/a", os.O_RDWR, 0))
+	get[int](t)(g.Write([]byte("CLONED")))
+	if got := content(t, m, "/data/a"); got != "later!" {
+		t.Errorf("writing to the clone changed the original to %q", got)
+	}
+}

@@ -3,6 +3,7 @@ package vfs
 import (
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"time"
@@ -124,6 +125,19 @@ func (d *memData) crash(rnd *rand.Rand) memData {
 		after.kept[i] = p
 	}
 	after.keptSize = size
+	return after
+}
+
+// clone returns a copy that is written to independently.
+func (d *memData) clone() memData {
+	after := *d
+	after.pages, after.kept, after.dirty = maps.Clone(d.pages), maps.Clone(d.kept), maps.Clone(d.dirty)
+	for i := range d.dirty {
+		if p := d.pages[i]; p != nil {
+			fresh := *p // the others are never written to again
+			after.pages[i] = &fresh
+		}
+	}
 	return after
 }
 
