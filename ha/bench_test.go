@@ -94,3 +94,26 @@ func BenchmarkThroughput(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkStart is the time until a node may propose: on a log of nothing but
+// elections, and on one with 256 MB to read and replay.
+func BenchmarkStart(b *testing.B) {
+	for _, entries := range []int{0, 1 << 10} {
+		b.Run(fmt.Sprintf("%dx256KB", entries), func(b *testing.B) {
+			opts, _ := testOptions(vfs.OS())
+			opts.Dir, opts.SegmentSize = path.Join(b.TempDir(), "log"), 0
+			l := openLog(b, opts, newRecorder(0))
+			for range entries {
+				must(b, l.Propose(make([]byte, 256<<10)))
+			}
+			must(b, l.Close())
+			s := signal{make(chan int, 1<<20)}
+			for b.Loop() {
+				l := openLog(b, opts, s)
+				b.StopTimer()
+				must(b, l.Close())
+				b.StartTimer()
+			}
+		})
+	}
+}

@@ -50,7 +50,8 @@
 //     the first foreign, out-of-order or older-term entry.
 //   - raft-wal reads and hands out entries after kill -9 that only the page
 //     cache has, and does not sync the directory of a reopened segment: Start
-//     syncs the tail before anything is applied.
+//     syncs the directory before it reads, and the tail before anything is
+//     applied.
 //   - raft-wal only logs a failed rotation: the file layer itself reports it.
 //   - raft names a snapshot after the last applied entry, and would skip the
 //     entries between the checkpoint and it on restart: the manifest carries

@@ -119,6 +119,11 @@ func (l *Log) Start(a persistence.Applier) error {
 }
 
 func (l *Log) start(a persistence.Applier) error {
+	// A process killed between a rename and the sync of the directory leaves
+	// records that are there now and gone after a power failure.
+	if err := l.fs.SyncDir(l.opts.Dir); err != nil {
+		return err
+	}
 	meta, err := openMeta(l.fs, l.opts.Dir)
 	if err != nil {
 		return err
@@ -158,10 +163,11 @@ func (l *Log) recover(meta *metaStore, applied uint64) (*contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	if first := s.found.first; first > from+1 {
-		return nil, fmt.Errorf("%w: the log begins with entry %d, not %d", ErrGap, first, from+1)
+	end := s.last.index // 0: no entry yet
+	if end > from && s.found.first != from+1 {
+		return nil, fmt.Errorf("%w: the log begins with entry %d, not %d", ErrGap, s.found.first, from+1)
 	}
-	if end := max(s.last.index, from); applied > end {
+	if end > 0 && end < from || applied > max(end, from) {
 		if !lossy || l.opts.Stream != nil {
 			return nil, fmt.Errorf("%w: the log ends with entry %d, the checkpoint at %d", ErrGap, end, applied)
 		}

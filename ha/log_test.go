@@ -125,7 +125,7 @@ func TestCutFreesSegmentsAndKeepsTheTail(t *testing.T) {
 	propose(t, l, next, next+10, 4000)
 	r.wait(t, next+10)
 	must(t, l.Close())
-	again := newRecorder(r.index(next-1))
+	again := newRecorder(r.index(next - 1))
 	l = openLog(t, opts, again)
 	checkSequence(t, again.entries(t), next)
 	must(t, l.Close())

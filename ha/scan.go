@@ -139,6 +139,7 @@ func (s *scan) sealed(info types.SegmentInfo) error {
 // the rest durable. It returns where the index starts if the segment turns out
 // to be sealed.
 func (s *scan) tail(info types.SegmentInfo) (sealedAt uint64, err error) {
+	s.last.index = info.BaseIndex - 1 // entries that were there, if not cut since
 	r, err := s.open(info, os.O_RDWR)
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil // created, never synced: raft-wal makes it anew
