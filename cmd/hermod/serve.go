@@ -177,7 +177,11 @@ func (n *node) openCore() error {
 		DefaultPassword: c.Auth.DefaultPassword,
 		LoopbackUsers:   c.Auth.LoopbackUsers,
 	}
-	if c.Auth.Anonymous != config.Off {
+	switch c.Auth.Anonymous {
+	case config.Off:
+	case config.On:
+		options.Anonymous = c.Auth.DefaultUser
+	default:
 		options.Anonymous = c.Auth.Anonymous
 	}
 	options.Converters[broker.FormatAMQP091] = amqp.Converter{}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 )
 
 // table turns a slice of JSON-tagged structs into columns and rows. Without
@@ -14,6 +15,11 @@ func table(list any, wanted, defaults []string) (*Reply, error) {
 	if len(columns) == 0 {
 		columns = defaults
 	}
+	for _, c := range columns {
+		if names := fieldNames(v.Type().Elem()); !slices.Contains(names, field(c)) {
+			return nil, fmt.Errorf("no such column %q; there are: %v", c, names)
+		}
+	}
 	r := &Reply{Columns: columns, Rows: [][]any{}}
 	for i := 0; i < v.Len(); i++ {
 		fields, err := jsonFields(v.Index(i).Interface())
@@ -22,11 +28,7 @@ func table(list any, wanted, defaults []string) (*Reply, error) {
 		}
 		row := make([]any, len(columns))
 		for j, c := range columns {
-			value, ok := fields[c]
-			if !ok && !hasField(v.Type().Elem(), c) {
-				return nil, fmt.Errorf("no such column %q; there are: %v", c, fieldNames(v.Type().Elem()))
-			}
-			row[j] = value
+			row[j] = fields[field(c)]
 		}
 		r.Rows = append(r.Rows, row)
 	}
@@ -69,11 +71,11 @@ func tagName(tag string) string {
 	return tag
 }
 
-func hasField(t reflect.Type, name string) bool {
-	for _, n := range fieldNames(t) {
-		if n == name {
-			return true
-		}
+// field translates rabbitmqctl's column names that differ from ours: what
+// identifies a connection is a process there and a number here.
+func field(column string) string {
+	if column == "pid" {
+		return "id"
 	}
-	return false
+	return column
 }

@@ -16,8 +16,12 @@ import (
 	"github.com/knadh/koanf/v2"
 )
 
-// Off is the address that switches a listener off.
-const Off = "off"
+// Off is the address that switches a listener off; On and Off switch what is
+// otherwise named.
+const (
+	Off = "off"
+	On  = "on"
+)
 
 // maxFile bounds a configuration file; nobody writes a larger one by hand.
 const maxFile = 4 << 20
@@ -74,7 +78,7 @@ type Auth struct {
 	DefaultUser     string   `koanf:"default_user"`     // created in an empty data folder only
 	DefaultPassword string   `koanf:"default_password"` //
 	LoopbackUsers   []string `koanf:"loopback_users"`   // users that may log in from this machine only
-	Anonymous       string   `koanf:"anonymous"`        // "off", or the user that ANONYMOUS logs in as
+	Anonymous       string   `koanf:"anonymous"`        // "off", "on" (the default user), or the user that ANONYMOUS logs in as
 }
 
 // Limits bound what clients can ask for.
