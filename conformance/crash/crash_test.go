@@ -124,9 +124,24 @@ func (w *world) drain() error {
 			found += n
 		}
 		if found == 0 {
-			return nil
+			return w.remove(ch)
 		}
 	}
+}
+
+// remove deletes what topology declared.
+func (w *world) remove(ch *amqp.Channel) error {
+	for _, q := range queues {
+		if _, err := ch.QueueDelete(q, false, false, false); err != nil {
+			return err
+		}
+	}
+	for _, x := range []string{exchangeAll, exchangeDLX} {
+		if err := ch.ExchangeDelete(x, false, false); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // drainQueue consumes one queue until nothing came for half a second and a
@@ -169,6 +184,9 @@ func judge(t *testing.T, r report) {
 	t.Log(r)
 	if r.confirmed == 0 || r.commits == 0 {
 		t.Errorf("nothing was confirmed or committed: the run proves nothing")
+	}
+	if r.unanswered > 0 {
+		t.Errorf("%d publishes were never confirmed although their connection lived", r.unanswered)
 	}
 	for what, list := range map[string][]string{
 		"confirmed messages lost":            r.lost,

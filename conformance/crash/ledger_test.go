@@ -25,6 +25,7 @@ type ledger struct {
 	transactions map[int64]*transaction
 	strangers    []string // delivered, never published
 	seen         int      // messages delivered at least once
+	silent       int      // publishes that a live connection never answered
 }
 
 func newLedger() *ledger {
@@ -70,6 +71,13 @@ func (l *ledger) deliver(id string) {
 	}
 }
 
+// unanswered records publishes without a confirm on a connection that lived.
+func (l *ledger) unanswered(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.silent += n
+}
+
 // backlog is how many published messages have not been seen yet.
 func (l *ledger) backlog() int {
 	l.mu.Lock()
@@ -86,12 +94,13 @@ type report struct {
 	duplicates                      int      // deliveries beyond the first of a message
 	unconfirmed                     int      // delivered although the confirm was lost with the connection
 	commits, undecided              int      // transactions answered, and not answered
+	unanswered                      int      // no confirm although the connection lived
 }
 
 func (l *ledger) account() report {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r := report{strangers: l.strangers}
+	r := report{strangers: l.strangers, unanswered: l.silent}
 	for id, s := range l.messages {
 		r.published++
 		if s.confirmed {
@@ -128,6 +137,6 @@ func (l *ledger) account() report {
 }
 
 func (r report) String() string {
-	return fmt.Sprintf("published=%d confirmed=%d delivered=%d lost=%d strangers=%d torn=%d duplicates=%d unconfirmed-but-kept=%d commits=%d commits-undecided=%d",
-		r.published, r.confirmed, r.delivered, len(r.lost), len(r.strangers), len(r.torn), r.duplicates, r.unconfirmed, r.commits, r.undecided)
+	return fmt.Sprintf("published=%d confirmed=%d delivered=%d lost=%d strangers=%d torn=%d duplicates=%d unconfirmed-but-kept=%d commits=%d commits-undecided=%d unanswered=%d",
+		r.published, r.confirmed, r.delivered, len(r.lost), len(r.strangers), len(r.torn), r.duplicates, r.unconfirmed, r.commits, r.undecided, r.unanswered)
 }

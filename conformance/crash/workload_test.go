@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,9 @@ const (
 
 	// backlogMax is how far publishers run ahead of the consumers.
 	backlogMax = 20_000
+	// confirmTimeout is how long a live connection may leave a publish
+	// unanswered.
+	confirmTimeout = 30 * time.Second
 )
 
 var queues = []string{queuePlain, queueQuorum, queueTTL, queueTx, queueDead}
@@ -62,9 +66,13 @@ func (w *world) topology() error {
 			return err
 		}
 	}
+	quorum := amqp.Table{"x-queue-type": "quorum", "x-delivery-limit": int32(-1)}
+	if os.Getenv("BROKER_KIND") == "rabbitmq" {
+		quorum = nil // the reference's take tens of seconds to elect themselves after each kill
+	}
 	for q, args := range map[string]amqp.Table{
 		queuePlain:  {"x-dead-letter-exchange": exchangeDLX},
-		queueQuorum: {"x-queue-type": "quorum", "x-delivery-limit": int32(-1)},
+		queueQuorum: quorum,
 		queueTTL:    {"x-dead-letter-exchange": exchangeDLX, "x-message-ttl": int32(150)},
 		queueTx:     nil,
 		queueDead:   nil,
@@ -134,29 +142,38 @@ func publisher(x, key string) client {
 				}
 			}
 			for range 1 + rng.IntN(window) {
-				c, open := <-confirms
-				if !open {
+				if !w.settleConfirm(confirms, pending) {
 					return
 				}
-				if c.Ack {
-					w.ledger.confirm(pending[c.DeliveryTag])
-				}
-				delete(pending, c.DeliveryTag)
 				if len(pending) == 0 {
 					break
 				}
 			}
 		}
 		for len(pending) > 0 {
-			c, open := <-confirms
-			if !open {
+			if !w.settleConfirm(confirms, pending) {
 				return
 			}
-			if c.Ack {
-				w.ledger.confirm(pending[c.DeliveryTag])
-			}
-			delete(pending, c.DeliveryTag)
 		}
+	}
+}
+
+// settleConfirm takes one confirm off the pending ones. It reports false when
+// the connection ended, or when a live one stayed silent for confirmTimeout.
+func (w *world) settleConfirm(confirms <-chan amqp.Confirmation, pending map[uint64]string) bool {
+	select {
+	case c, open := <-confirms:
+		if !open {
+			return false
+		}
+		if c.Ack {
+			w.ledger.confirm(pending[c.DeliveryTag])
+		}
+		delete(pending, c.DeliveryTag)
+		return true
+	case <-time.After(confirmTimeout):
+		w.ledger.unanswered(len(pending))
+		return false
 	}
 }
 

@@ -130,11 +130,7 @@ func Run(name string, args ...string) (string, error) {
 // quiet turns every listener off; what a suite needs is set after it.
 var quiet = []string{
 	"listeners.amqp.address=127.0.0.1:0",
-	"listeners.mqtt.address=off", "listeners.mqtt.websocket_address=off",
-	"listeners.stomp.address=off", "listeners.stomp.websocket_address=off",
-	"listeners.openwire.address=off",
-	"listeners.http.address=off", "listeners.metrics.address=off",
-	"listeners.aws.address=off",
+	"listeners.metrics.address=off",
 	"limits.disk_free=1MiB",
 }
 

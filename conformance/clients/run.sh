@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Runs every stock-client suite against one broker and prints what each says,
+# then "N passed, N failed" over all of them.
+#
+#   AMQP_URL set:   that broker (HTTP_PORT: its management port, for the Go
+#                   client's recovery tests)
+#   otherwise:      hermod, the binary HERMOD_BIN, started here on free ports
+#   CLIENTS:        which to run (default "go node java python celery")
+#
+# A client whose runtime is missing is skipped, except in CI (CI=1), where it
+# is a failure.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+broker=
+cleanup() {
+	if [ -n "$broker" ]; then
+		kill "$broker" 2>/dev/null || true
+		wait "$broker" 2>/dev/null || true
+	fi
+	rm -rf "$work"
+}
+trap cleanup EXIT
+
+if [ -z "${AMQP_URL:-}" ]; then
+	"${HERMOD_BIN:?name the binary}" serve --data-dir "$work/data" \
+		--set listeners.amqp.address=127.0.0.1:0 --set listeners.http.address=127.0.0.1:0 \
+		--set listeners.mqtt.address=off --set listeners.mqtt.websocket_address=off \
+		--set listeners.stomp.address=off --set listeners.stomp.websocket_address=off \
+		--set listeners.openwire.address=off --set listeners.metrics.address=off \
+		--set listeners.aws.address=off --set limits.disk_free=1MiB \
+		>"$work/out" 2>"$work/err" &
+	broker=$!
+	for _ in $(seq 600); do
+		grep -q ready "$work/out" && break
+		kill -0 "$broker" 2>/dev/null || break
+		sleep 0.1
+	done
+	if ! grep -q ready "$work/out"; then
+		echo "hermod did not become ready:" >&2
+		cat "$work/out" "$work/err" >&2
+		exit 1
+	fi
+	port() { sed -n "s/^listener $1 .*:\([0-9]*\)\$/\1/p" "$work/out" | head -1; }
+	AMQP_URL="amqp://guest:guest@127.0.0.1:$(port amqp)/%2F"
+	HTTP_PORT=$(port http)
+fi
+export AMQP_URL HTTP_PORT=${HTTP_PORT:-}
+
+passed=0 failed=0
+declare -A needs=([go]=go [node]=npm [java]=mvn [python]=python3 [celery]=python3)
+for client in ${CLIENTS:-go node java python celery}; do
+	if ! command -v "${needs[$client]}" >/dev/null; then
+		echo "$client: no ${needs[$client]} here"
+		[ -z "${CI:-}" ] || failed=$((failed + 1))
+		continue
+	fi
+	case $client in
+	python | celery) command=("$here/venv.sh" "$client") ;;
+	*) command=("$here/$client/run.sh") ;;
+	esac
+	status=0
+	line=$(timeout 900 "${command[@]}" 2>"$work/$client.err" | tail -1) || status=$?
+	echo "${line:-$client: no result}"
+	counts=$(sed -nE 's/.*: ([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' <<<"$line")
+	read -r p f <<<"${counts:-0 1}"
+	[ "$status" -eq 0 ] || [ "$f" -gt 0 ] || f=1
+	passed=$((passed + p)) failed=$((failed + f))
+	[ "$f" -eq 0 ] || cat "$work/$client.err" >&2
+done
+if [ -n "$broker" ] && ! kill -0 "$broker" 2>/dev/null; then
+	echo "hermod ended during the run:" >&2
+	tail -100 "$work/err" >&2
+	failed=$((failed + 1))
+fi
+echo "clients: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]
