@@ -25,6 +25,15 @@
 // [Link.Pause] takes the socket out of the loop's epoll set; what was read before that moment stays in the transport
 // until [Link.Resume].
 //
+// # The end of a connection
+//
+// [Link.CloseAfterFlush], and an error from [Session.Receive], wait for the output to reach the kernel, run Closed, send
+// FIN and throw away what still arrives for at most 2 seconds: closing a socket with unread input would send a reset,
+// which can destroy the farewell. A peer that closes its writing half is taken for gone: what was answered within the
+// same turn still reaches it, what would come later does not.
+//
+// # Pausing
+//
 // Pausing changes gnet's epoll registration directly, since gnet has no call for it. A self test at boot proves on
 // every loop that this works. Where it does not (another operating system, a changed gnet), pausing degrades to holding
 // back at most 1 MiB per connection and closing a peer that sends more.

@@ -145,11 +145,17 @@ func TestP2_BigReplyThenClose(t *testing.T) {
 					conn = tls.Client(conn, clientTLS())
 				}
 				send(t, conn, frame(1))
-				send(t, conn, make([]byte, 64<<10)) // unread input must not turn the end into a reset
+				sending := make(chan struct{})
+				go func() { // unread input must not turn the end into a reset
+					_, _ = io.CopyN(conn, zeros{}, 1<<40)
+					close(sending)
+				}()
 				got, err := io.ReadAll(conn)
 				if err != nil || !bytes.Equal(got, reply) {
-					t.Fatalf("got %d of %d bytes, error %v", len(got), size, err)
+					t.Errorf("got %d of %d bytes, error %v", len(got), size, err)
 				}
+				conn.Close()
+				await(t, "the end of sending", sending)
 				if err := await(t, "Closed", closed); how == "error" && err != errBad || how != "error" && err != nil {
 					t.Errorf("Closed(%v)", err)
 				}
@@ -277,10 +283,12 @@ func TestP4_PauseStopsReading(t *testing.T) {
 
 // A paused peer that also receives: gnet takes up reading again whenever its output has drained.
 func TestP4_PausedPeerStillGetsOutput(t *testing.T) {
-	const total = 32 << 20
+	const total, count = 32 << 20, 4096
 	target := make(chan *Conn, 1)
-	received := make(chan struct{}, 1)
-	sent, chunk := 0, make([]byte, 64<<10)
+	done := make(chan struct{})
+	early, got, sent := 0, 0, 0
+	paused := true
+	chunk := make([]byte, 64<<10)
 	fill := func(f *frames) {
 		for sent < total && !f.Full() {
 			f.Write(chunk)
@@ -291,20 +299,34 @@ func TestP4_PausedPeerStillGetsOutput(t *testing.T) {
 		return &frames{
 			start:   func(f *frames) { target <- f.Target(); f.Pause(1); fill(f) },
 			drained: fill,
-			handle:  func(f *frames, _ Event) { f.Resume(1) },
-			frame:   func(*frames, []byte) error { received <- struct{}{}; return nil },
+			handle:  func(f *frames, _ Event) { paused = false; f.Resume(1) },
+			frame: func(*frames, []byte) error {
+				if paused {
+					early++
+				}
+				if got++; got == count {
+					close(done)
+				}
+				return nil
+			},
 		}
 	})
 	c := dial(t, addr)
-	send(t, c, frame(1))
+	go func() { _, _ = c.Write(bytes.Repeat(frame(chunk[:2044]...), count)) }()
 	if n, err := io.CopyN(io.Discard, c, total); err != nil {
 		t.Fatalf("got %d of %d: %v", n, total, err)
 	}
-	if len(received) > 0 {
-		t.Error("received while paused")
+	to := await(t, "Start", target)
+	held := make(chan int, 1)
+	to.loop.run(func() { held <- len(to.tail) })
+	if n := await(t, "a look at the tail", held); n > 64<<10 {
+		t.Errorf("%d bytes were read while paused", n)
 	}
-	await(t, "Start", target).Post(Event{})
-	await(t, "the frame", received)
+	to.Post(Event{})
+	await(t, "the last frame", done)
+	if early > 0 {
+		t.Errorf("%d frames while paused", early)
+	}
 }
 
 // Where pausing does not work, holding back is bounded.
@@ -408,6 +430,48 @@ func TestP6_OrderAcrossLoops(t *testing.T) {
 	for range consumers {
 		if err := await(t, "the last event", done); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// P7: a failing write closes from inside the write.
+func TestP7_ResetWhileWriting(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		ends := make(chan error, 8)
+		l := Listener{Name: "p7"}
+		if secure {
+			l.TLS = serverTLS(tls.VersionTLS13)
+		}
+		chunk := make([]byte, 4096)
+		s, addr := echoServer(t, Options{Loops: 1}, l, func() *frames {
+			return &frames{
+				frame:   func(f *frames, _ []byte) error { f.Post(Event{}); return nil },
+				handle:  func(f *frames, _ Event) { f.Write(chunk); f.Post(Event{}) }, // for ever
+				endTurn: func(f *frames) { f.Write(chunk[:1]) },
+				closed: func(f *frames, err error) {
+					f.Write(chunk)
+					f.Post(Event{})
+					ends <- err
+				},
+			}
+		})
+		for range 5 {
+			raw := dial(t, addr)
+			c := raw
+			if secure {
+				c = tls.Client(raw, clientTLS())
+			}
+			send(t, c, frame(1))
+			read(t, c, 100_000)
+			_ = raw.(*net.TCPConn).SetLinger(0)
+			raw.Close()
+			if err := await(t, "Closed", ends); err == nil {
+				t.Error("closed without reason")
+			}
+		}
+		eventually(t, "the count", func() bool { return s.Connections() == 0 })
+		if len(ends) > 0 {
+			t.Error("Closed came twice")
 		}
 	}
 }

@@ -393,3 +393,48 @@ func TestPauseSelfTestPassesHere(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkMailboxAcrossLoops hands events from background goroutines to a session on a gnet loop.
+func BenchmarkMailboxAcrossLoops(b *testing.B) {
+	s, err := New(Options{Loops: 1, Logger: quiet})
+	if err != nil {
+		b.Fatal(err)
+	}
+	started, done := make(chan *Conn, 1), make(chan struct{})
+	left := b.N
+	addr, err := s.Listen(Listener{Name: "b", Address: "127.0.0.1:0", New: func() Session {
+		return &frames{
+			start: func(f *frames) { started <- f.Target() },
+			handle: func(*frames, Event) {
+				if left--; left == 0 {
+					close(done)
+				}
+			},
+		}
+	}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c, err := net.Dial("tcp", addr.String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	to := <-started
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		batch, payload := NewBatch(), new(int)
+		for i := 0; pb.Next(); i++ {
+			if batch.Add(to, Event{Kind: 1, P: payload}); i%64 == 63 {
+				batch.Flush()
+			}
+		}
+		batch.Flush()
+	})
+	<-done
+	b.StopTimer()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = s.Shutdown(ctx)
+}

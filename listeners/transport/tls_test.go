@@ -170,3 +170,27 @@ func TestHandshakeTimeout(t *testing.T) {
 		}
 	}
 }
+
+// A TLS 1.3 client may send on before our handshake is through: that is bounded too.
+func TestTLS_EarlyDataIsBounded(t *testing.T) {
+	var end error
+	m := NewManual(epoch)
+	m.loop.env.tlsGate <- struct{}{} // no handshake gets to compute
+	s := &frames{closed: func(_ *frames, err error) { end = err }}
+	p := m.open(s, Info{}, Listener{TLS: serverTLS(tls.VersionTLS13)})
+	p.Send(make([]byte, maxEarlyData))
+	if p.Paused() {
+		t.Error("paused below the limit")
+	}
+	p.Send(make([]byte, 1))
+	if !p.Paused() {
+		t.Error("not paused above the limit")
+	}
+	for i := 0; i < 32 && !p.EOF(); i++ { // as if pausing did not work
+		p.Send(make([]byte, 64<<10))
+	}
+	if !errors.Is(end, ErrOverrun) {
+		t.Errorf("closed: %v", end)
+	}
+	<-m.loop.env.tlsGate
+}
