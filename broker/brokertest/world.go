@@ -15,7 +15,8 @@ type World struct {
 	Broker  *broker.Broker
 	Store   *broker.MemoryStore
 	Turn    *broker.Turn
-	Held    bool // Settle does not commit
+	Held    bool                           // Commit does nothing but write
+	Wrote   func(sub *broker.Subscription) // told of every delivery written, if not nil
 	Clients []*Client
 }
 
@@ -79,6 +80,9 @@ func (w *World) Write() int {
 			}
 			if e.Delivery.Lease != 0 {
 				c.Open = append(c.Open, e.Delivery)
+			}
+			if w.Wrote != nil {
+				w.Wrote(e.Sub)
 			}
 			e.Sub.Written(w.Turn, 1, e.Delivery.Msg.Size())
 			n++
