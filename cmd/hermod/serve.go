@@ -23,6 +23,7 @@ import (
 	"github.com/hermodmq/hermod/cmd/hermod/config"
 	"github.com/hermodmq/hermod/ha"
 	"github.com/hermodmq/hermod/listeners/amqp"
+	"github.com/hermodmq/hermod/listeners/http"
 	"github.com/hermodmq/hermod/listeners/transport"
 	"github.com/hermodmq/hermod/persistence"
 )
@@ -71,6 +72,7 @@ type node struct {
 	core   *broker.Broker
 	server *transport.Server
 	admin  *admin.Server
+	stop   []func() error // further listeners
 
 	ticker chan struct{} // closed to stop the clock
 	ticked chan struct{} // closed when it has stopped
@@ -98,7 +100,7 @@ func serve(c *config.Config) error {
 }
 
 func (n *node) open() error {
-	steps := []func() error{n.openStore, n.openCore, n.openServer, n.openListeners, n.openAdmin}
+	steps := []func() error{n.openStore, n.openCore, n.openServer, n.openListeners, n.openMetrics, n.openAdmin}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -280,6 +282,46 @@ func (n *node) announce(name string, addr net.Addr) {
 	fmt.Printf("listener %s %s\n", name, addr)
 }
 
+func (n *node) openMetrics() error {
+	l := n.config.Listeners.Metrics
+	if l.Address == config.Off {
+		return nil
+	}
+	ln, err := net.Listen("tcp", l.Address)
+	if err != nil {
+		return fmt.Errorf("listener metrics: %w", err)
+	}
+	h := http.Handler(http.Options{Core: n.core, Extra: n.samples, Pprof: l.Pprof})
+	n.stop = append(n.stop, http.Serve(ln, h, func(err error) { n.log.Error("metrics listener ended", "error", err) }))
+	n.announce("metrics", ln.Addr())
+	return nil
+}
+
+// samples are the store's and the transport's numbers for /metrics.
+func (n *node) samples() []http.Sample {
+	st := n.store.Stats()
+	list := []http.Sample{
+		{Name: "hermod_store_log_bytes", Help: "Log since the last checkpoint", Value: float64(st.LogBytes)},
+		{Name: "hermod_store_memtable_bytes", Help: "Entries pinned by messages not yet in segments", Value: float64(st.MemtableBytes)},
+		{Name: "hermod_store_segments", Help: "Segment files", Value: float64(st.Segments)},
+		{Name: "hermod_store_segment_bytes", Help: "Size of segment files", Value: float64(st.SegmentBytes)},
+		{Name: "hermod_store_live_bytes", Help: "Unsettled messages in segments", Value: float64(st.LiveBytes)},
+		{Name: "hermod_store_entries_total", Help: "Log entries applied", Counter: true, Value: float64(st.Entries)},
+		{Name: "hermod_store_checkpoints_total", Help: "Checkpoints", Counter: true, Value: float64(st.Checkpoints)},
+		{Name: "hermod_store_compactions_total", Help: "Segments rewritten because they were sparse", Counter: true, Value: float64(st.Compactions)},
+		{Name: "hermod_store_corrupt_blocks_total", Help: "Blocks whose checksum was wrong", Counter: true, Value: float64(st.CorruptBlocks)},
+		{Name: "hermod_store_lost_messages_total", Help: "Messages given up because of corruption", Counter: true, Value: float64(st.Lost)},
+	}
+	var accepted, refused uint64
+	for _, l := range n.server.Stats() {
+		accepted += l.Accepted
+		refused += l.Refused
+	}
+	return append(list,
+		http.Sample{Name: "rabbitmq_connections_opened_total", Help: "Connections accepted", Counter: true, Value: float64(accepted)},
+		http.Sample{Name: "hermod_connections_refused_total", Help: "Connections refused at a limit", Counter: true, Value: float64(refused)})
+}
+
 func (n *node) openAdmin() error {
 	ln, err := admin.Listen(n.config.DataDir)
 	if err != nil {
@@ -294,13 +336,16 @@ func (n *node) openAdmin() error {
 func (n *node) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainDeadline)
 	defer cancel()
-	return errors.Join(
-		n.admin.Close(),
+	errs := []error{n.admin.Close()}
+	for _, stop := range n.stop {
+		errs = append(errs, stop())
+	}
+	return errors.Join(append(errs,
 		n.server.Shutdown(ctx),
 		n.stopClock(),
 		n.store.Close(),
 		n.raft.Close(),
-	)
+	)...)
 }
 
 func (n *node) stopClock() error {

@@ -48,8 +48,8 @@ type Node struct {
 
 // Listeners are the sockets. Each address is host:port, :port or "off".
 type Listeners struct {
-	AMQP    AMQPListener  `koanf:"amqp"`
-	Metrics PlainListener `koanf:"metrics"`
+	AMQP    AMQPListener    `koanf:"amqp"`
+	Metrics MetricsListener `koanf:"metrics"`
 }
 
 // AMQPListener serves AMQP 0-9-1.
@@ -59,9 +59,10 @@ type AMQPListener struct {
 	ProxyProtocol bool   `koanf:"proxy_protocol"` // every connection starts with a PROXY v1 or v2 header
 }
 
-// PlainListener is a listener without options.
-type PlainListener struct {
+// MetricsListener serves Prometheus metrics and health over HTTP.
+type MetricsListener struct {
 	Address string `koanf:"address"`
+	Pprof   bool   `koanf:"pprof"` // also profiles, to whoever can connect
 }
 
 // TLS names the PEM files of every TLS listener. They are read again when they
@@ -125,6 +126,7 @@ func defaults() map[string]any {
 		"listeners.amqp.tls_address":      Off,
 		"listeners.amqp.proxy_protocol":   false,
 		"listeners.metrics.address":       ":15692",
+		"listeners.metrics.pprof":         false,
 		"tls.cert_file":                   "",
 		"tls.key_file":                    "",
 		"tls.ca_file":                     "",
