@@ -68,6 +68,8 @@ func runAMQP(ctx context.Context, o *amqpOptions) (report, error) {
 		r.disconnect()
 		return nil, err
 	}
+	// Where everything counts, so does what happens before measure looks.
+	r.measuring.Store(o.count > 0 || o.consumes)
 	r.start()
 	m, err := r.measure(ctx)
 	r.stop()
