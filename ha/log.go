@@ -409,6 +409,9 @@ func (l *Log) Propose(data []byte) error {
 	if err := l.ready(); err != nil {
 		return err
 	}
+	if len(data) > MaxEntrySize {
+		return ErrTooLarge
+	}
 	l.raft.Apply(data, 0)
 	return l.ready()
 }

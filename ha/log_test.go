@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hermodmq/hermod/persistence"
 	"github.com/hermodmq/hermod/persistence/vfs"
@@ -139,6 +141,7 @@ func TestManyRestarts(t *testing.T) {
 		restarts = 50
 	}
 	applied, next := uint64(0), 0
+	goroutines := runtime.NumGoroutine()
 	for i := range restarts {
 		r := newRecorder(applied)
 		l := openLog(t, opts, r)
@@ -152,6 +155,11 @@ func TestManyRestarts(t *testing.T) {
 			must(t, l.Cut(applied, 0))
 		}
 		must(t, l.Close())
+	}
+	for start := time.Now(); runtime.NumGoroutine() > goroutines; runtime.Gosched() {
+		if time.Since(start) > deadline {
+			t.Fatalf("%d goroutines before, %d after", goroutines, runtime.NumGoroutine())
+		}
 	}
 }
 

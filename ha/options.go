@@ -32,11 +32,17 @@ var (
 	ErrCorrupt = errors.New("log is corrupt")
 	// ErrGap: the log does not connect to the Applier's state.
 	ErrGap = errors.New("log does not connect to the checkpoint")
+	// ErrTooLarge: an entry of more than MaxEntrySize; nothing was proposed.
+	ErrTooLarge = errors.New("entry is too large")
 	// ErrStalled: a write or sync took longer than Options.StallFatal.
 	ErrStalled = errors.New("disk stalled")
 	// ErrLeadershipLost: the outcome of entries not yet applied is unknown.
 	ErrLeadershipLost = errors.New("leadership lost, outcome of pending entries unknown")
 )
+
+// MaxEntrySize is the most data that an entry may have. It is far above what is
+// sensible (64 to 256 KiB) and below what raft-wal can read back.
+const MaxEntrySize = 16 << 20
 
 // The segment sizes that make sense: a segment holds some entries at least, and
 // raft-wal counts offsets in 32 bits.
@@ -48,11 +54,11 @@ const (
 
 // Options says where and how a Log works.
 type Options struct {
-	Dir    string // created if missing; nothing else may live there
-	FS     vfs.FS // default: vfs.OS
-	NodeID string // this node's name in raft's configuration; must not change
-	Logger *slog.Logger
-	Confirm
+	Dir     string  // created if missing; nothing else may live there
+	FS      vfs.FS  // default: vfs.OS
+	NodeID  string  // this node's name in raft's configuration; must not change
+	Confirm Confirm // default: ConfirmFsync
+	Logger  *slog.Logger
 
 	// Fatal is called once, on its own goroutine, with the error that ends this
 	// Log. It should end the process. Default: panic.
