@@ -25,6 +25,7 @@ type channel struct {
 
 	lastQueue string // that "" stands for
 	prefetch  int    // for consumers to come
+	shared    bool   // a prefetch for the whole channel is in force
 	consumers map[string]*consumer
 	reply     *consumer // of direct reply-to
 	replyTo   string    // its address

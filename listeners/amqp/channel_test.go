@@ -46,7 +46,7 @@ func TestChannelErrorsThatEndTheConnection(t *testing.T) { // AMQP-11, AMQP-12, 
 		"heartbeat elsewhere":   {[]byte{8, 0, 1, 0, 0, 0, 0, 0xCE}, 505, "heartbeat on channel 1", 0},
 		"unknown frame type":    {[]byte{9, 0, 1, 0, 0, 0, 0, 0xCE}, 501, "unknown frame type 9", 0},
 		"bad frame end":         {[]byte{1, 0, 1, 0, 0, 0, 0, 0}, 501, "frame end", 0},
-		"frame too large":       {[]byte{1, 0, 1, 0, 2, 0, 9}, 501, "frame_too_large", 0}, // AMQP-9
+		"frame too large":       {[]byte{1, 0, 1, 0, 2, 0, 9}, 501, "type 1, all octets = <<>>: {frame_too_large,131081,131064}", 0}, // AMQP-9
 		"header alone":          {header, 505, "expected method frame", wire.IDChannelOpen},
 		"body alone":            {wire.AppendFrame(nil, wire.FrameBody, 1, nil), 505, "expected method frame", wire.IDChannelOpen},
 		"method for header":     {join(publish, publish), 505, "expected content header for class 60", wire.IDBasicPublish},
