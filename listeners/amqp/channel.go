@@ -292,6 +292,7 @@ func (ch *channel) fail(e *exception) {
 func (ch *channel) end() {
 	ch.ended = true
 	ch.session.Close(&ch.conn.turn)
+	ch.conn.assembling -= ch.publish.counted
 	ch.publish = pendingPublish{}
 	ch.confirms = confirms{}
 	ch.consumers, ch.reply = nil, nil
