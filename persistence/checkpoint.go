@@ -21,7 +21,7 @@ const (
 // notes that memory is short, which Congested reports.
 func (s *Store) needsCheckpoint() bool {
 	full := s.table.active().pinned >= s.opts.MemtableSize
-	if full && s.flushing {
+	if full && s.busy {
 		s.memoryLow.Store(true)
 		s.congested.Store(true)
 	}
@@ -90,9 +90,10 @@ func (s *Store) checkpoint(compact bool) error {
 	begin := s.opts.Clock()
 	frozen, batch, applied := s.freeze()
 	if frozen == nil {
-		return nil
+		return s.copyDefinitions(begin, &metaBatch{}, !compact)
 	}
 	w := newSegmentWriter(s, applied)
+	defer s.endCheckpoint()
 	err := s.flushMessages(w, frozen)
 	if err == nil {
 		err = w.finish()
@@ -116,15 +117,44 @@ func (s *Store) checkpoint(compact bool) error {
 	if err := s.removeSegments(dead); err != nil {
 		return err
 	}
+	if err := s.writeHint(applied); err != nil {
+		return err
+	}
 	if err := s.opts.Log.Cut(applied, s.opts.LogKeep); err != nil {
 		return fmt.Errorf("persistence: cut the log at %d: %w", applied, err)
 	}
 	s.noteCheckpoint(begin, w)
-	s.relieve()
+	if err := s.copyDefinitions(begin, batch, !compact); err != nil {
+		return err
+	}
 	if compact {
 		return s.compact()
 	}
 	return nil
+}
+
+// copyInterval is how often running checkpoints renew meta.copy.
+const copyInterval = 10 * time.Minute
+
+// copyDefinitions renews meta.copy if b changed what is in it.
+func (s *Store) copyDefinitions(now time.Time, b *metaBatch, stopping bool) error {
+	s.copyDue = s.copyDue || slices.ContainsFunc(b.ops, func(o metaOp) bool {
+		return o.bucket == bucketDefinitions || o.bucket == bucketKeys
+	})
+	if s.opts.PlainMeta || !s.copyDue || !stopping && now.Sub(s.copied) < copyInterval {
+		return nil
+	}
+	s.copyDue, s.copied = false, now
+	return s.writeCopy()
+}
+
+// endCheckpoint lets publishers go on that waited for memory.
+func (s *Store) endCheckpoint() {
+	s.mu.Lock()
+	s.busy = false
+	s.memoryLow.Store(false)
+	s.mu.Unlock()
+	s.relieve()
 }
 
 func (s *Store) noteCheckpoint(begin time.Time, w *segmentWriter) {
@@ -153,7 +183,7 @@ func (s *Store) freeze() (frozen *memtable, batch *metaBatch, applied uint64) {
 	frozen = t.active()
 	t.gen++
 	t.mem[t.gen&1] = &memtable{}
-	s.flushing = true
+	s.flushing, s.busy = true, true
 	batch = &metaBatch{}
 	s.captureState(batch)
 	t.capture(batch)
@@ -370,6 +400,7 @@ func (s *Store) install(frozen *memtable, w *segmentWriter) {
 	s.memoryLow.Store(false)
 	s.flushed.Broadcast()
 	s.mu.Unlock()
+	s.relieve()
 }
 
 // addExtent gives l a new last extent unless all of it is settled by now.

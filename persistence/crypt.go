@@ -116,6 +116,14 @@ func (k *keyring) add(id uint32, wrapped []byte) error {
 	return nil
 }
 
+// addRow is add for a row of the metadata.
+func (k *keyring) addRow(key, wrapped []byte) error {
+	if len(key) != 4 {
+		return &CorruptionError{File: "meta", Reason: "key row"}
+	}
+	return k.add(binary.BigEndian.Uint32(key), wrapped)
+}
+
 func (k *keyring) derive(id uint32, label string, unique []byte) cipher.AEAD {
 	key, err := hkdf.Key(sha256.New, k.keys[id].plain, unique, label, dataKeySize)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/persistence/vfs"
 )
 
 const (
@@ -88,6 +89,10 @@ func (s *Store) loadState() error {
 	}
 	b := &metaBatch{}
 	if v, ok := state[stateFormat]; !ok {
+		// Opening would remove segments that no row names.
+		if lost, err := hasSegments(s.opts.FS, s.opts.Dir); err != nil || lost {
+			return cmp.Or(err, ErrMetadataLost)
+		}
 		b.put(bucketState, []byte(stateFormat), binary.LittleEndian.AppendUint32(nil, metaFormat))
 	} else if r := (reader{b: v}); r.uint32() != metaFormat || r.bad {
 		return formatError("metadata", int(v[0]))
@@ -114,22 +119,21 @@ func (s *Store) loadState() error {
 	return s.meta.commit(b)
 }
 
+func hasSegments(fs vfs.FS, dir string) (bool, error) {
+	names, err := fs.ReadDir(dir)
+	if err != nil {
+		return false, fmt.Errorf("persistence: %w", err)
+	}
+	return slices.ContainsFunc(names, func(name string) bool { _, ok := segmentIDOf(name); return ok }), nil
+}
+
 // loadKeys unwraps the data keys and makes the first one if encryption was
 // just turned on.
 func (s *Store) loadKeys(b *metaBatch) error {
-	var last uint32
-	err := s.meta.load(bucketKeys, func(k, v []byte) error {
-		if len(k) != 4 {
-			return &CorruptionError{File: "meta", Reason: "key row"}
-		}
-		id := binary.BigEndian.Uint32(k)
-		last = id
-		return s.keys.add(id, v)
-	})
+	err := s.meta.load(bucketKeys, s.keys.addRow)
 	if err != nil || s.keys.master == nil {
 		return err
 	}
-	s.keys.current = last
 	if s.keys.nameKey != 0 && s.keys.has(s.keys.nameKey) {
 		s.keys.current = s.keys.nameKey
 		return nil

@@ -83,7 +83,7 @@ func (w *segmentWriter) endBlock() error {
 	}
 	size := int64(len(w.block) + len(w.index) + gcmOverhead)
 	if w.seg != nil && w.off > segmentHeaderSize && w.off+size > w.s.opts.SegmentSize {
-		if err := w.endSegment(); err != nil {
+		if err := w.endSegment(false); err != nil {
 			return err
 		}
 	}
@@ -180,7 +180,9 @@ func (w *segmentWriter) flush() error {
 	return err
 }
 
-func (w *segmentWriter) endSegment() error {
+// endSegment seals the file. last says that nothing follows it: with that one,
+// everything up to the log index in the header is in segments.
+func (w *segmentWriter) endSegment(last bool) error {
 	g := w.seg
 	g.dataBytes = w.off - segmentHeaderSize
 	le := binary.LittleEndian
@@ -190,7 +192,9 @@ func (w *segmentWriter) endSegment() error {
 	le.PutUint64(tail[16:], uint64(w.off))
 	le.PutUint32(tail[24:], uint32(len(w.footer)/footerRowSize))
 	le.PutUint32(tail[28:], crc32.Checksum(w.footer, castagnoli))
-	le.PutUint64(tail[32:], w.applied)
+	if last {
+		le.PutUint32(tail[32:], trailerLast)
+	}
 	le.PutUint32(tail[44:], crc32.Checksum(tail[:44], castagnoli))
 	if err := w.write(w.footer); err != nil {
 		return err
@@ -213,7 +217,7 @@ func (w *segmentWriter) finish() error {
 		return err
 	}
 	if w.seg != nil {
-		if err := w.endSegment(); err != nil {
+		if err := w.endSegment(true); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hermodmq/hermod/broker"
 )
@@ -42,7 +43,8 @@ type Store struct {
 	definitions     map[string][]byte // changed since the last checkpoint: name to record body
 	definitionBytes int64
 	newKeys         []uint32
-	flushing        bool
+	flushing        bool // a frozen memory table is being written
+	busy            bool // a checkpoint runs, from freezing to compaction
 	rebuilding      bool // replaying a log whose sequence numbers are lost
 	replayDone      bool
 	closed          bool
@@ -52,6 +54,8 @@ type Store struct {
 	checkpointWish chan struct{}
 	checkpointed   uint64 // index of the last one
 	checkpoints    uint64
+	copied         time.Time // when meta.copy was written
+	copyDue        bool
 	nextSegment    uint32
 	readers        []*readWorker
 	stopBackground chan struct{}
