@@ -286,7 +286,8 @@ func TestConsistentHash(t *testing.T) {
 		}
 	}
 	bind := func(key string) error { return s.Bind(w.turn, Binding{Source: "h", Destination: "a", Key: key}, nil) }
-	w.refused(bind("x"), Precondition, `The binding key must be an integer: "x"`)
+	w.refused(bind("x"), Precondition, `The binding key must be an integer: <<"x">>`)
+	w.refused(bind(""), Precondition, "The binding key must be an integer: <<>>")
 	w.refused(bind("0"), Precondition, "The binding key must be greater than 0")
 }
 
