@@ -209,7 +209,7 @@ func (s *Store) captureState(b *metaBatch) {
 	}
 	s.definitions, s.definitionBytes = map[string][]byte{}, 0
 	for _, id := range s.newKeys {
-		b.put(bucketKeys, binary.BigEndian.AppendUint32(nil, id), s.keys.keys[id].wrapped)
+		b.put(bucketKeys, binary.BigEndian.AppendUint32(nil, id), s.keys.wrapped(id))
 	}
 	s.newKeys = nil
 	if s.rebuilding && s.replayDone {

@@ -77,6 +77,13 @@ func (k *keyring) has(id uint32) bool {
 	return ok
 }
 
+// wrapped returns a data key as it is stored.
+func (k *keyring) wrapped(id uint32) []byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.keys[id].wrapped
+}
+
 // create makes a new data key and uses it from now on.
 func (k *keyring) create() error {
 	var raw [4 + dataKeySize + 12]byte

@@ -23,6 +23,8 @@ const (
 	// bytes and the age of lanes whose extents are partly settled. Beyond it
 	// the numbers are estimates.
 	recoveryReads = 4096
+	// lostReportsMax bounds how many runs of lost messages are logged one by one.
+	lostReportsMax = 100
 	// footerReaders open segments in parallel.
 	footerReaders = 4
 )
@@ -143,7 +145,7 @@ func (s *Store) loadKeys(b *metaBatch) error {
 	}
 	id := s.keys.current
 	s.keys.nameKey = id
-	b.put(bucketKeys, binary.BigEndian.AppendUint32(nil, id), s.keys.keys[id].wrapped)
+	b.put(bucketKeys, binary.BigEndian.AppendUint32(nil, id), s.keys.wrapped(id))
 	b.put(bucketState, []byte(stateNameKey), binary.LittleEndian.AppendUint32(nil, id))
 	return nil
 }
@@ -409,7 +411,7 @@ func (s *Store) startBackground() {
 // key, wrapped: whoever holds the log and the master key can read it.
 func (s *Store) appendOwnKey() {
 	id := s.keys.current
-	data := appendKeyRecord(make([]byte, entryHeaderSize), id, s.keys.keys[id].wrapped)
+	data := appendKeyRecord(make([]byte, entryHeaderSize), id, s.keys.wrapped(id))
 	q := &s.batcher
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -453,6 +455,9 @@ func (s *Store) recovered() (*broker.Recovered, error) {
 	for _, l := range s.table.lanes {
 		s.reconcile(l)
 		r.Lanes = append(r.Lanes, s.laneState(l, &reads))
+	}
+	if s.stats.Lost > 0 {
+		s.log.Error("recovery gave up messages that nothing holds", "count", s.stats.Lost, "runs", s.lostReports)
 	}
 	slices.SortFunc(r.Lanes, func(a, b broker.LaneState) int { return cmp.Compare(a.Lane, b.Lane) })
 	return r, nil
@@ -531,6 +536,9 @@ func (s *Store) settleLost(l *lane, first, end uint64) {
 	}
 	if n := s.table.settle(l, first, end); n > 0 {
 		s.stats.Lost += n
+		if s.lostReports++; s.lostReports > lostReportsMax {
+			return
+		}
 		s.log.Error("messages are lost", "lane", l.id, "first", first, "last", end-1, "count", n)
 	}
 }

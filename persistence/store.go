@@ -48,6 +48,7 @@ type Store struct {
 	rebuilding      bool // replaying a log whose sequence numbers are lost
 	replayDone      bool
 	closed          bool
+	lostReports     int
 	stats           counters
 
 	checkpointMu   sync.Mutex // one checkpoint at a time
