@@ -12,14 +12,16 @@ const (
 // load asks the store for the next cold messages of a lane. One request per
 // lane is under way at a time.
 func (q *Queue) load(l *lane) {
-	if l.reading || q.closed {
+	if l.reading || l.retry != 0 || q.closed {
 		return
 	}
 	l.reading = true
-	epoch := l.epoch
+	epoch, to := l.epoch, l.last
 	q.reads = append(q.reads, &ReadRequest{
-		Lane: l.id, From: l.cold.from, To: l.last, Max: loadCount, MaxBytes: q.eng.load,
-		Then: func(t *Turn, msgs []Stored, next uint64, err error) { q.loaded(t, l, epoch, msgs, next, err) },
+		Lane: l.id, From: l.cold.from, To: to, Max: loadCount, MaxBytes: q.eng.load,
+		Then: func(t *Turn, msgs []Stored, next uint64, err error) {
+			q.loaded(t, l, epoch, msgs, min(next, to+1), err)
+		},
 	})
 }
 
@@ -33,7 +35,7 @@ func (q *Queue) loaded(t *Turn, l *lane, epoch uint32, msgs []Stored, next uint6
 		return
 	}
 	l.reading = false
-	if err != nil {
+	if err != nil || len(msgs) == 0 && next <= l.cold.from {
 		q.stats.ReadErrors++
 		l.retry = t.Now + loadRetry
 		q.schedule(l.retry)

@@ -103,7 +103,7 @@ func (q *Queue) releaseAll(t *Turn, h *hold) {
 			kept = append(kept, g)
 		}
 	}
-	q.getters = kept
+	q.getters, h.gets = kept, 0
 	if h.n > 0 {
 		for h.head >= 0 {
 			p := q.takeLease(h.head)

@@ -68,7 +68,7 @@ const maxIdleHolds = 1024
 func (s *Session) forgetHolds() {
 	for q, h := range s.holds {
 		q.mu.Lock()
-		if h.n == 0 && h.subs == 0 {
+		if h.n+h.subs+h.gets == 0 {
 			delete(s.holds, q)
 		}
 		q.mu.Unlock()
@@ -79,12 +79,17 @@ func (s *Session) forgetHolds() {
 // subscriptions together, those that exist included; 0 lifts the bound.
 func (s *Session) SetSharedCredit(t *Turn, n int) {
 	if s.sharedLimit.Load() == 0 && n > 0 {
-		// Deliveries that are out already count from now on.
+		// Deliveries that are out already count from now on. Nothing goes out
+		// while they are counted.
+		const barrier = 1 << 40
+		s.sharedUsed.Add(barrier)
+		s.sharedLimit.Store(int64(n))
 		for q, h := range s.holds {
 			q.mu.Lock()
 			s.sharedUsed.Add(q.ledger.share(h))
 			q.mu.Unlock()
 		}
+		s.sharedUsed.Add(-barrier)
 	}
 	s.sharedLimit.Store(int64(max(n, 0)))
 	s.wakeAll(t)
@@ -134,7 +139,7 @@ func (s *Session) borrowShared() (counted, ok bool) {
 func (s *Session) returnShared(n int64) (wake bool) {
 	limit := s.sharedLimit.Load()
 	left := s.sharedUsed.Add(-n)
-	return limit == 0 || left+n >= limit && left < limit
+	return limit != 0 && left+n >= limit && left < limit
 }
 
 // Close ends the session: its subscriptions end, an open transaction is rolled

@@ -450,7 +450,13 @@ func (s *simulation) crash() {
 // finish takes everything out and looks for what is missing.
 func (s *simulation) finish() {
 	s.note("finish")
-	s.commit(-1)
+	for {
+		s.commit(-1)
+		if s.Write() == 0 && s.Store.Pending() == 0 {
+			break
+		}
+	}
+	s.busy()
 	for len(s.Clients) > 0 {
 		c := s.Clients[0]
 		s.Write()
@@ -477,6 +483,24 @@ func (s *simulation) finish() {
 	for _, q := range simQueues {
 		if st := s.VHost().Queue(q.name).Stats(); st.Memory != 0 || st.Ready != 0 || st.Unsettled != 0 || st.InMemory != 0 {
 			s.fail("%s is not empty: %+v", q.name, st)
+		}
+	}
+}
+
+// busy fails if a message is ready while somebody has credit for it.
+func (s *simulation) busy() {
+	for _, c := range s.Clients {
+		shared := s.sharedOf(c.Session)
+		for _, sub := range c.Subs {
+			credit := s.credit[sub]
+			if credit == nil {
+				credit = &simCredit{prefetch: sub.Prefetch()}
+			}
+			full := !sub.NoAck && (credit.prefetch > 0 && credit.unsettled >= credit.prefetch ||
+				shared.prefetch > 0 && shared.unsettled >= shared.prefetch)
+			if n := sub.Queue.Stats().Ready; n > 0 && !full {
+				s.fail("%s waits with credit while %s has %d ready", sub.Tag, sub.Queue.Name(), n)
+			}
 		}
 	}
 }
