@@ -25,7 +25,8 @@ func (s *Store) needsCheckpoint() bool {
 		s.memoryLow.Store(true)
 		s.congested.Store(true)
 	}
-	return !s.flushing && (full || s.definitionBytes >= definitionBytesMax || s.opts.Log.Size() >= s.opts.CheckpointBytes)
+	return !s.flushing && (full || s.definitionBytes >= definitionBytesMax ||
+		s.opts.Log.Size()-s.logBase.Load() >= s.opts.CheckpointBytes)
 }
 
 func (s *Store) requestCheckpoint() {
@@ -120,8 +121,8 @@ func (s *Store) checkpoint(compact bool) error {
 	if err := s.writeHint(applied); err != nil {
 		return err
 	}
-	if err := s.opts.Log.Cut(applied, s.opts.LogKeep); err != nil {
-		return fmt.Errorf("persistence: cut the log at %d: %w", applied, err)
+	if err := s.cutLog(applied); err != nil {
+		return err
 	}
 	s.noteCheckpoint(begin, w)
 	if err := s.copyDefinitions(begin, batch, !compact); err != nil {
@@ -146,6 +147,21 @@ func (s *Store) copyDefinitions(now time.Time, b *metaBatch, stopping bool) erro
 	}
 	s.copyDue, s.copied = false, now
 	return s.writeCopy()
+}
+
+// cutLog lets the log forget what the checkpoint has. While Log.Start replays,
+// the log may not be able to yet: then the next checkpoint does it.
+func (s *Store) cutLog(applied uint64) error {
+	err := s.opts.Log.Cut(applied, s.opts.LogKeep)
+	s.logBase.Store(s.opts.Log.Size())
+	switch {
+	case err == nil:
+		return nil
+	case s.starting.Load():
+		s.log.Info("the log cannot be cut while it is replayed", "index", applied, "error", err)
+		return nil
+	}
+	return fmt.Errorf("persistence: cut the log at %d: %w", applied, err)
 }
 
 // endCheckpoint lets publishers go on that waited for memory.
@@ -259,7 +275,9 @@ func (t *table) capture(b *metaBatch) {
 			b.delete(bucketCounts, key)
 			continue
 		}
-		b.put(bucketLanes, key, laneRow(l))
+		b.beginPut(bucketLanes, key)
+		b.buf = appendLaneRow(b.buf, l)
+		b.endPut()
 		if l.spanRows {
 			b.deleteRange(bucketSpans, key, spanKey(l.id, l.head/spanSize))
 			l.spanRows = len(l.spans) > 0
@@ -285,11 +303,10 @@ const (
 	spanRowBits     = 2
 )
 
-func laneRow(l *lane) []byte {
-	v := make([]byte, 1, 17)
-	v[0] = laneRowVersion
-	v = binary.LittleEndian.AppendUint64(v, l.head)
-	return binary.LittleEndian.AppendUint64(v, l.next)
+func appendLaneRow(dst []byte, l *lane) []byte {
+	dst = append(dst, laneRowVersion)
+	dst = binary.LittleEndian.AppendUint64(dst, l.head)
+	return binary.LittleEndian.AppendUint64(dst, l.next)
 }
 
 func spanRow(p *span) []byte {

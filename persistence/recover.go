@@ -19,10 +19,11 @@ const (
 	lockName      = "lock"
 	corruptSuffix = ".corrupt"
 
-	// recoveryReads bounds how many blocks Recover reads to be exact about the
-	// bytes and the age of lanes whose extents are partly settled. Beyond it
-	// the numbers are estimates.
-	recoveryReads = 4096
+	// Bounds on how many blocks Recover reads to be exact about the bytes of
+	// partly settled extents, and about the age of the oldest message of a
+	// lane. Beyond them bytes are estimates and ages unknown.
+	partlyReadsMax = 1024
+	oldestReadsMax = 256
 	// lostReportsMax bounds how many runs of lost messages are logged one by one.
 	lostReportsMax = 100
 	// footerReaders open segments in parallel.
@@ -451,7 +452,7 @@ func (s *Store) recovered() (*broker.Recovered, error) {
 	}
 	r := &broker.Recovered{Definitions: definitions, NextLane: broker.LaneID(s.table.nextLane)}
 	r.Lanes = make([]broker.LaneState, 0, len(s.table.lanes))
-	reads := recoveryReads
+	reads := readBudget{partly: partlyReadsMax, oldest: oldestReadsMax}
 	for _, l := range s.table.lanes {
 		s.reconcile(l)
 		r.Lanes = append(r.Lanes, s.laneState(l, &reads))
@@ -543,8 +544,23 @@ func (s *Store) settleLost(l *lane, first, end uint64) {
 	}
 }
 
-// laneState sums up l. reads is how many more blocks may be read for it.
-func (s *Store) laneState(l *lane, reads *int) broker.LaneState {
+// readBudget is how many more blocks may be read for exactness.
+type readBudget struct{ partly, oldest int }
+
+func (b *readBudget) spend(partly, oldest bool) bool {
+	switch {
+	case partly && b.partly > 0:
+		b.partly--
+	case oldest && b.oldest > 0:
+		b.oldest--
+	default:
+		return false
+	}
+	return true
+}
+
+// laneState sums up l.
+func (s *Store) laneState(l *lane, reads *readBudget) broker.LaneState {
 	st := broker.LaneState{Lane: broker.LaneID(l.id)}
 	extents := l.extents // settling what is lost shortens l.extents at the front
 	for i := range extents {
@@ -579,15 +595,14 @@ func receivedAt(data []byte) int64 {
 
 // sumExtent adds the unsettled part of e. It reads the block if the extent is
 // partly settled or holds the oldest message, as long as that is allowed.
-func (s *Store) sumExtent(st *broker.LaneState, l *lane, e *extent, reads *int) {
+func (s *Store) sumExtent(st *broker.LaneState, l *lane, e *extent, reads *readBudget) {
 	live := l.unsettled(e.first, e.end())
 	if live == 0 {
 		return
 	}
 	oldest := e.first <= l.head && l.head < e.end()
 	partly := live != uint64(e.n)
-	if (oldest || partly) && *reads > 0 {
-		*reads--
+	if reads.spend(partly, oldest) {
 		b, err := s.table.segments[e.seg].readBlock(l.id, e)
 		if err == nil {
 			s.sumBlock(st, l, e, b)

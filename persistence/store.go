@@ -24,6 +24,7 @@ type Store struct {
 
 	batcher   batcher
 	pending   atomic.Int64 // appended bytes that did not commit yet
+	logBase   atomic.Int64 // size of the log after the last cut, which may leave some
 	memoryLow atomic.Bool  // the active memory table is full and the other one not flushed yet
 	congested atomic.Bool
 	relief    relief
