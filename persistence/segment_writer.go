@@ -10,7 +10,12 @@ import (
 	"github.com/hermodmq/hermod/persistence/vfs"
 )
 
-const writeBufferSize = 1 << 20
+const (
+	writeBufferSize = 1 << 20
+	// syncStep is how much is written between two syncs. One sync of a whole
+	// segment would keep the log's syncs waiting behind it.
+	syncStep = 8 << 20
+)
 
 // written is an extent on its way into the table.
 type written struct {
@@ -28,6 +33,7 @@ type segmentWriter struct {
 	file   vfs.File
 	seg    *segment
 	off    int64
+	synced int64 // offset of the last sync
 	buf    []byte
 	footer []byte
 	aead   cipher.AEAD
@@ -131,7 +137,7 @@ func (w *segmentWriter) beginSegment() error {
 	if err != nil {
 		return err
 	}
-	w.file, w.off, w.buf, w.footer, w.aead = file, 0, w.buf[:0], w.footer[:0], nil
+	w.file, w.off, w.synced, w.buf, w.footer, w.aead = file, 0, 0, w.buf[:0], w.footer[:0], nil
 	w.seg = &segment{id: id, path: name, fs: w.s.opts.FS, file: file, applied: w.applied}
 	w.seg.pins.Store(1)
 	le := binary.LittleEndian
@@ -177,6 +183,10 @@ func (w *segmentWriter) flush() error {
 	}
 	_, err := w.file.Write(w.buf)
 	w.buf = w.buf[:0]
+	if err == nil && w.off-w.synced >= syncStep {
+		w.synced = w.off
+		err = w.s.watch.sync(w.file.Sync)
+	}
 	return err
 }
 
