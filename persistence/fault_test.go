@@ -638,3 +638,41 @@ func TestFullMemoryTableHoldsPublishers(t *testing.T) {
 		t.Fatal("no relief")
 	}
 }
+
+// vault is a KeyWrapper that keeps keys to itself.
+type vault struct{ keys map[string][]byte }
+
+func (v *vault) Wrap(id uint32, key []byte) ([]byte, error) {
+	name := fmt.Sprintf("key %d", id)
+	v.keys[name] = bytes.Clone(key)
+	return []byte(name), nil
+}
+
+func (v *vault) Unwrap(_ uint32, wrapped []byte) ([]byte, error) {
+	if key := v.keys[string(wrapped)]; key != nil {
+		return bytes.Clone(key), nil
+	}
+	return nil, persistence.ErrWrongKey
+}
+
+func TestKeysCanBeKeptElsewhere(t *testing.T) {
+	r := newRig(t, false, small)
+	v := &vault{keys: map[string][]byte{}}
+	r.opts.KeyWrapper = v
+	s := r.open()
+	recoverStore(t, s)
+	commit(t, s, put(1, "secret"))
+	s = r.crash()
+	recoverStore(t, s)
+	if list, err := bodies(t, s, 1); err != nil || len(list) != 1 {
+		t.Errorf("%v, %v", list, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o := r.opts
+	o.Log, o.KeyWrapper = r.disk.Open(), &vault{}
+	if _, err := persistence.Open(o); !errors.Is(err, persistence.ErrWrongKey) {
+		t.Errorf("with another vault: %v", err)
+	}
+}

@@ -19,7 +19,8 @@ type JournalOptions struct {
 
 	// MasterKey of an encrypted directory; without it checksums can be
 	// verified, contents not read.
-	MasterKey []byte
+	MasterKey  []byte
+	KeyWrapper KeyWrapper // in place of MasterKey
 }
 
 // Report is what Verify and Rebuild found.
@@ -81,10 +82,10 @@ func journalKeys(o JournalOptions, report *Report) (*keyring, error) {
 			return nil, report.note(err)
 		}
 	}
-	if len(o.MasterKey) == 0 {
+	if len(o.MasterKey) == 0 && o.KeyWrapper == nil {
 		return nil, nil
 	}
-	keys, err := newKeyring(o.MasterKey)
+	keys, err := newKeyring(o.MasterKey, o.KeyWrapper)
 	if err != nil {
 		return nil, err
 	}

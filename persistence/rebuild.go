@@ -28,7 +28,7 @@ import (
 // directory needs the master key (ErrKeyRequired).
 func Rebuild(o JournalOptions) (*Report, error) {
 	report := &Report{}
-	s, err := newStore(Options{Dir: o.Dir, Log: noLog{}, MasterKey: o.MasterKey, Logger: slog.New(slog.DiscardHandler)})
+	s, err := newStore(Options{Dir: o.Dir, Log: noLog{}, MasterKey: o.MasterKey, KeyWrapper: o.KeyWrapper, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, err
 	}
