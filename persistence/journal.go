@@ -139,7 +139,16 @@ func (g *segment) verifyBlock(f *footerRow, buf []byte, open bool) error {
 	it := b.iter()
 	for it.step() {
 		n++
-		if _, err := broker.DecodeMessage(it.data); err != nil {
+		data := it.data
+		if it.where.size != 0 {
+			other, err := g.readBlockAt(it.where.off, it.where.size)
+			if err != nil {
+				damage.Reason = fmt.Sprintf("message %d: %v", it.seq, err)
+				return damage
+			}
+			data = it.where.borrowed(other, it.size)
+		}
+		if _, err := broker.DecodeMessage(data); err != nil {
 			damage.Reason = fmt.Sprintf("message %d: %v", it.seq, err)
 			return damage
 		}

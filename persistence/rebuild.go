@@ -256,7 +256,9 @@ func (r *rebuilder) writeLeftovers() error {
 					return err
 				}
 			}
-			if err := w.add(x.lane, it.seq, it.expiry, uint32(it.body), it.data); err != nil {
+			p := it.pick(&x.extent)
+			p.from = origin{x.seg, uint32(i), uint32(it.seq)} // copied, not shared: this is rare
+			if err := w.addFrom(r.s.table.segments[x.seg], x.lane, &p); err != nil {
 				return err
 			}
 			last = it.seq

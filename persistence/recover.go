@@ -626,7 +626,7 @@ func (s *Store) sumBlock(st *broker.LaneState, l *lane, e *extent, b *block) {
 		}
 		st.Bytes += it.body
 		st.Timed = st.Timed || it.expiry != 0
-		if it.seq == l.head {
+		if it.seq == l.head && it.data != nil {
 			st.FirstTime = receivedAt(it.data)
 		}
 	}
