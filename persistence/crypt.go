@@ -255,3 +255,8 @@ func (k *keyring) hideName(name []byte) []byte {
 	mac.Write(name)
 	return mac.Sum(nil)
 }
+
+func digest(b []byte) []byte {
+	sum := sha256.Sum256(b)
+	return sum[:]
+}
