@@ -18,9 +18,9 @@
 // open.
 //
 // The way back: Read (read.go) goes through extents, the frozen and the active
-// memory table, which follow each other in sequence order. Open and Recover
-// (open.go, recover.go) read the metadata and the segment footers, never bodies, and
-// replay the Log.
+// memory table, which follow each other in sequence order. Open (open.go)
+// reads the metadata and the segment footers, no bodies; Recover (recover.go)
+// replays the Log.
 //
 // Locks: batcher.mu guards entries on their way to the Log; Store.mu guards
 // the table, the memory tables and the segment list. No lock is held while a
