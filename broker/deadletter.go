@@ -13,6 +13,7 @@ type corpse struct {
 // it in q, both in one batch, so that a crash neither loses nor doubles it. It
 // is called without any lock.
 func (q *Queue) deadLetter(t *Turn, cfg *QueueConfig, dead []corpse) {
+	dead = q.exhume(cfg, dead)
 	rt := q.eng.routes.Get().(*routing)
 	for len(dead) > 0 {
 		n := min(len(dead), planLimit)

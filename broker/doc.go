@@ -30,10 +30,19 @@
 //	[ 3 4 (5a) 7 8 ]  [ 9 ............................ 5012 ]
 //	                     late: (9a) (4711a) (4711b)
 //
+// The ledger holds messages only while there is room. A stored message that is
+// delivered when there is none is thin: its slot keeps place, size, expiry and
+// count, and the message stays in the store alone. Thin entries that come back
+// stand in the hot part, in their old places, and are read back before they are
+// delivered (Queue.fill) or dead-lettered (Queue.exhume). Slots are bounded,
+// too: a session with 2^20 unsettled deliveries is out of credit, whatever
+// prefetch its client asked for.
+//
 // Invariants, all under the queue's lock:
 //
 //   - every hot entry is older than lane.cold.from; if nothing is cold, nothing
 //     is late;
+//   - only stored entries are thin, and the store has them unsettled;
 //   - no entry at or above cold.from was ever delivered, so cold ranges can be
 //     settled as a whole;
 //   - one read per lane is under way at most, and never while a settlement of

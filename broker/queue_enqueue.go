@@ -145,6 +145,6 @@ func (q *Queue) bury(level int, e entry, reason DeathReason) {
 		q.forget(level, &e)
 		return
 	}
-	q.memory -= int64(e.memory())
+	q.release(&e)
 	q.dead = append(q.dead, corpse{entry: e, level: level, reason: reason})
 }

@@ -103,8 +103,8 @@ func (q *Queue) swept(t *Turn, l *lane, epoch uint32, msgs []Stored, err error) 
 		m := &msgs[i]
 		l.cold.count--
 		l.cold.bytes -= int64(len(m.Msg.Body))
-		q.unready(m.Msg)
 		e := entry{msg: m.Msg, seq: m.Seq, expiry: m.Expiry, count: m.Count}
+		q.unready(&e)
 		q.memory += int64(e.memory())
 		q.bury(l.level, e, DeathExpired)
 	}

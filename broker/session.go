@@ -29,6 +29,8 @@ type Session struct {
 	sharedLimit atomic.Int64
 	sharedUsed  atomic.Int64
 
+	held atomic.Int64 // leases of the session on all queues
+
 	mu      sync.Mutex // guards subs against goroutines that return shared credit
 	subs    []*Subscription
 	holds   map[*Queue]*hold // owner's goroutine only
@@ -135,6 +137,14 @@ func (s *Session) borrowShared() (counted, ok bool) {
 		}
 	}
 }
+
+// overheld reports whether the session has as many deliveries unsettled as the
+// broker allows: it has no credit then, whatever its client asked for.
+func (s *Session) overheld() bool { return s.held.Load() >= s.broker.engine.unsettled }
+
+// letGo counts a lease that ended and tells whether subscriptions may be
+// waiting for that.
+func (s *Session) letGo() (wake bool) { return s.held.Add(-1) == s.broker.engine.unsettled-1 }
 
 // returnShared gives back n units and tells whether subscriptions may be
 // waiting for them.

@@ -84,5 +84,8 @@ func (sub *Subscription) able() (shared, ok bool) {
 	if sub.NoAck {
 		return false, true
 	}
+	if s.overheld() {
+		return false, false
+	}
 	return s.borrowShared()
 }

@@ -7,7 +7,7 @@ func (q *Queue) watch(level int, e *entry) {
 	if e.expiry == 0 {
 		return
 	}
-	if e.msg.TTL >= 0 || q.disorderly {
+	if e.ownTTL() || q.disorderly {
 		q.timed.push(e.expiry, place{level, e.seq, e.sub})
 		if q.timed.len() > q.timedMax {
 			q.timed.filter(func(_ int64, p place) bool { return q.lanes[p.level].find(p.seq, p.sub) >= 0 })
@@ -27,7 +27,7 @@ func (q *Queue) disorder() {
 	for i := range q.lanes {
 		l := &q.lanes[i]
 		for j := range l.hot.len() {
-			if e := l.hot.at(j); e.msg != nil && e.expiry != 0 && e.msg.TTL < 0 {
+			if e := l.hot.at(j); !e.hole() && e.expiry != 0 && !e.ownTTL() {
 				q.timed.push(e.expiry, place{i, e.seq, e.sub})
 			}
 		}
@@ -62,6 +62,7 @@ func (q *Queue) tick(t *Turn) {
 	if q.stream != nil {
 		q.stream.tick(t)
 	}
+	q.tickStranded(t)
 	q.tickIdle(t)
 	q.reschedule()
 	q.serve(t)
@@ -149,6 +150,7 @@ func (q *Queue) reschedule() {
 	at(q.timed.first())
 	at(q.deadlines.first())
 	at(q.delay.next())
+	at(q.retryDead)
 	for i := range q.lanes {
 		l := &q.lanes[i]
 		if e := l.front(); e != nil {
