@@ -48,7 +48,7 @@ func (q *Queue) deadLetterOne(t *Turn, cfg *QueueConfig, p *plan, rt *routing, c
 		if c.reason != DeathRejected && cyclic(m.Notes.Deaths, target.name) {
 			continue
 		}
-		p.offer(t, m, target, 0)
+		p.offer(t, m, target, 0, false)
 	}
 }
 

@@ -18,6 +18,11 @@
 // [Session.Settle] ends the lease: the message is gone, dead-lettered, or back
 // in its old place. What the store must know of that goes to it in batches.
 //
+// A queue with a deduplication window refuses a publish whose id it knows. The
+// ids of stored messages commit with them, as definitions that are deleted when
+// the window is over. Dead letters and whatever else the broker itself moves
+// are neither refused nor remembered.
+//
 // # What is in memory
 //
 // A queue has a lane per priority. The old end of a lane is hot: its messages

@@ -23,9 +23,10 @@ type engine struct {
 	memory    atomic.Int64 // bytes of messages in memory, to within memoryGrain per queue
 	budget    int64        // of memory beyond hotMinimum per queue
 	minimum   int64
-	load      int      // bytes of one read-ahead
-	unsettled int64    // deliveries a session may have unsettled
-	replies   sync.Map // reply address suffix -> *Subscription
+	load      int          // bytes of one read-ahead
+	dedup     atomic.Int64 // deduplication ids in the store
+	unsettled int64        // deliveries a session may have unsettled
+	replies   sync.Map     // reply address suffix -> *Subscription
 	plans     sync.Pool
 	routes    sync.Pool // *routing, for those who publish without a session
 }

@@ -287,6 +287,7 @@ func (q *Queue) close(t *Turn) (ready int) {
 	q.waiters, q.dead, q.stranded, q.reads = nil, nil, nil, nil
 	q.timed, q.deadlines = timedHeap[place]{}, timedHeap[Lease]{}
 	q.out.Settles, q.out.Counts, q.out.Trims = nil, nil, nil
+	q.forgetAllIDs()
 	if q.durable {
 		for id := q.base; id <= q.delay.id; id++ {
 			q.out.Trims = append(q.out.Trims, StoreTrim{Lane: id, Drop: true})
@@ -329,9 +330,10 @@ func (q *Queue) leave(t *Turn) {
 		q.eng.memory.Add(d)
 		q.reported = q.memory
 	}
-	if len(q.out.Settles)+len(q.out.Counts)+len(q.out.Trims) > 0 {
+	if len(q.out.Settles)+len(q.out.Counts)+len(q.out.Trims)+len(q.out.Definitions) > 0 {
 		q.eng.store.Append(&q.out)
 		q.out.Settles, q.out.Counts, q.out.Trims = q.out.Settles[:0], q.out.Counts[:0], q.out.Trims[:0]
+		q.out.Definitions = nil // rare, and with long strings
 	}
 	if len(q.dead)+len(q.reads)+len(q.wakes)+len(q.calls) == 0 && !q.vanish {
 		q.mu.Unlock()

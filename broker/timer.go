@@ -63,8 +63,9 @@ func (q *Queue) tick(t *Turn) {
 		q.stream.tick(t)
 	}
 	q.tickStranded(t)
+	q.forgetIDs(t, dedupStep)
 	q.tickIdle(t)
-	q.reschedule()
+	q.reschedule(t)
 	q.serve(t)
 	q.trim(t)
 	q.notify()
@@ -141,7 +142,7 @@ func (q *Queue) tickIdle(t *Turn) {
 }
 
 // reschedule finds the next time at which something is due.
-func (q *Queue) reschedule() {
+func (q *Queue) reschedule(t *Turn) {
 	at := func(when int64) {
 		if when != 0 {
 			q.schedule(when)
@@ -151,6 +152,7 @@ func (q *Queue) reschedule() {
 	at(q.deadlines.first())
 	at(q.delay.next())
 	at(q.retryDead)
+	at(q.nextForget(t))
 	for i := range q.lanes {
 		l := &q.lanes[i]
 		if e := l.front(); e != nil {

@@ -48,7 +48,7 @@ func (s *Session) Commit(t *Turn, done func(t *Turn, err error)) {
 	for _, pub := range x.publishes {
 		p.message = nil // the same one twice is two publishes
 		for _, q := range pub.queues {
-			if p.offer(t, pub.msg, q, pub.at) {
+			if p.offer(t, pub.msg, q, pub.at, true) {
 				p.refused = true
 			}
 		}
