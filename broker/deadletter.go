@@ -77,11 +77,17 @@ func (q *Queue) deadMessage(t *Turn, cfg *QueueConfig, c *corpse) *Message {
 	m.Exchange = cfg.DeadLetterExchange
 	if cfg.DeadLetterKeySet {
 		m.RoutingKey = cfg.DeadLetterKey
+		if len(n.KeepKeys) > 0 { // the header would route it anew, and RabbitMQ takes it off, too
+			n.DropHeaders = append(slices.Clone(n.DropHeaders), headerCC)
+		}
 		n.KeepKeys = nil
 	}
 	m.Notes = &n
 	return &m
 }
+
+// headerCC is the header of AMQP that Notes.KeepKeys came in.
+const headerCC = "CC"
 
 // recordDeath returns the history with d in front: a new entry, or the one of
 // the same queue and reason counted up.
