@@ -110,12 +110,12 @@ func (q *Queue) lookForDue(t *Turn, from uint64) {
 	}
 	q.reads = append(q.reads, &ReadRequest{
 		Lane: q.delay.id, From: from, To: q.delay.last, Max: sweepCount, MaxBytes: q.eng.load, ExpiredBefore: until,
-		Then: q.foundDue,
+		Then: func(t *Turn, msgs []Stored, next uint64, err error) { q.foundDue(t, from, msgs, next, err) },
 	})
 }
 
 // foundDue takes the messages of one read and goes on with the next.
-func (q *Queue) foundDue(t *Turn, msgs []Stored, next uint64, err error) {
+func (q *Queue) foundDue(t *Turn, from uint64, msgs []Stored, next uint64, err error) {
 	q.mu.Lock()
 	d := &q.delay
 	if q.closed {
@@ -123,7 +123,7 @@ func (q *Queue) foundDue(t *Turn, msgs []Stored, next uint64, err error) {
 		return
 	}
 	if err != nil {
-		q.stats.ReadErrors++
+		q.readFailed(t, d.id, from, next, err)
 	}
 	for i := range msgs {
 		if m := &msgs[i]; !d.known[m.Seq] {
@@ -131,7 +131,8 @@ func (q *Queue) foundDue(t *Turn, msgs []Stored, next uint64, err error) {
 			q.holdBack(entry{msg: m.Msg, seq: m.Seq}, m.Expiry)
 		}
 	}
-	if err == nil && len(msgs) > 0 && next <= d.last && d.cold > 0 {
+	// What cannot be read must not hide what is behind it.
+	if (len(msgs) > 0 || err != nil) && next > from && next <= d.last && d.cold > 0 {
 		q.lookForDue(t, next)
 		q.leave(t)
 		return

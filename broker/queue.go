@@ -47,6 +47,7 @@ type Queue struct {
 	paused     bool
 	closed     bool
 	lastUsed   int64 // Unix ms, for x-expires
+	complained int64 // Unix ms of the last log line about reads
 
 	reserved      int // stored publishes admitted but not committed yet
 	reservedBytes int64

@@ -200,8 +200,3 @@ func (q *Queue) tickStranded(t *Turn) {
 		q.stranded, q.retryDead = nil, 0
 	}
 }
-
-// readFailed notes that messages in [from, next) of a lane could not be read.
-func (q *Queue) readFailed(t *Turn, id LaneID, from, next uint64, err error) {
-	q.stats.ReadErrors++
-}
