@@ -72,7 +72,7 @@
 //
 // In this order, each optional:
 //
-//	VHost.mu (topology) -> Queue.mu -> Session.mu, a sink's mailbox, the store's intake
+//	VHost.mu (topology) -> Queue.mu -> Session.mu, a sink's mailbox, the store's intake, timers.mu
 //
 // The read locks of registries and exchanges are leaves, too. Routing runs
 // without Queue.mu. With a queue's lock held the core calls Sink.Deliver and

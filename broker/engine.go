@@ -28,6 +28,7 @@ type engine struct {
 	unsettled int64        // deliveries a session may have unsettled
 	replies   sync.Map     // reply address suffix -> *Subscription
 	plans     sync.Pool
+	timers    timers
 	routes    sync.Pool // *routing, for those who publish without a session
 }
 

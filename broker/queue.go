@@ -22,10 +22,12 @@ type Queue struct {
 	// Read without the lock.
 	ttl   atomic.Int64 // effective message TTL in ms; -1: none
 	gated atomic.Bool  // publishes need admission: reject-publish or deduplication
-	due   atomic.Int64 // Unix ms at which tick has something to do; 0: never
 	ended atomic.Bool  // close ran
 
+	timer int // place in engine.timers plus one, under their lock; 0: none
+
 	mu         sync.Mutex
+	due        int64 // Unix ms at which tick has something to do; 0: never
 	cfg        QueueConfig
 	lanes      []lane // by priority
 	ready      int
@@ -294,7 +296,8 @@ func (q *Queue) close(t *Turn) (ready int) {
 			q.out.Trims = append(q.out.Trims, StoreTrim{Lane: id, Drop: true})
 		}
 	}
-	q.due.Store(0)
+	q.due = 0
+	q.eng.timers.remove(q)
 	q.leave(t)
 	for _, g := range getters {
 		g.session.sink.GetResult(t, g.ref, Delivery{Queue: q, Offset: -1}, false)

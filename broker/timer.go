@@ -37,22 +37,21 @@ func (q *Queue) disorder() {
 
 // schedule makes tick look at the queue at the given time or earlier.
 func (q *Queue) schedule(at int64) {
-	if due := q.due.Load(); due == 0 || at < due {
-		q.due.Store(max(at, 1))
+	if q.due == 0 || at < q.due {
+		at = max(at, 1)
+		q.due = at
+		q.eng.timers.set(q, at)
 	}
 }
 
-// tick does what is due. It costs one load if nothing is.
+// tick does what is due. Its caller took the queue out of the timers.
 func (q *Queue) tick(t *Turn) {
-	if due := q.due.Load(); due == 0 || due > t.Now {
-		return
-	}
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
 		return
 	}
-	q.due.Store(0)
+	q.due = 0
 	q.expire(t)
 	q.lapse(t)
 	q.tickDelay(t)
