@@ -157,6 +157,9 @@ func (q *Queue) configure(t *Turn, cfg QueueConfig) {
 		q.lastUsed = t.Now
 	}
 	q.adopt(cfg)
+	if q.stream == nil {
+		q.consumers.setSingle(cfg.SingleActive)
+	}
 	q.trim(t)
 	q.dispatch(t)
 	q.schedule(t.Now)
