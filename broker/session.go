@@ -14,6 +14,7 @@ type Session struct {
 	broker *Broker
 	vhost  *VHost
 	conn   *Connection
+	number atomic.Int64 // the protocol's; 0: none
 	sink   Sink
 
 	rt     routing
@@ -44,6 +45,10 @@ func (v *VHost) OpenSession(c *Connection, sink Sink) *Session {
 	c.addSession(s)
 	return s
 }
+
+// SetNumber tells operators the number by which the protocol knows the session:
+// an AMQP channel. Sessions without one are numbered by the listing.
+func (s *Session) SetNumber(n int) { s.number.Store(int64(n)) }
 
 // VHost returns the virtual host the session works in.
 func (s *Session) VHost() *VHost { return s.vhost }
