@@ -34,7 +34,7 @@ type WebSocket struct {
 	Origins []string
 	// Text tells whether messages of a subprotocol are text. Text is then what is sent, except messages that are not
 	// UTF-8, which leave as binary ones; received may be both. Otherwise, and with a nil Text, messages are binary
-	// and a text message closes the connection with 1003.
+	// and a text message closes the connection with 1003. It is called on event loops.
 	Text func(protocol string) bool
 	// MaxMessage bounds in bytes what one message may add up to over its fragments; default the listener's MaxFrame.
 	// It bounds no memory: the payload is handed on as it arrives.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -251,6 +252,26 @@ func TestListenRefusesBadWebSocket(t *testing.T) {
 	}
 }
 
+func TestUpgradeBehindProxyHeader(t *testing.T) {
+	for _, step := range []int{1, 1000} {
+		var info *Info
+		s := &frames{start: func(f *frames) { info = f.Info() }}
+		p := NewManual(epoch).open(s, Info{}, Listener{Name: "ws", ProxyProtocol: true, WebSocket: &mqttOnly})
+		in := append([]byte("PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n"), upgradeHead("/ws")...)
+		for rest := append(in, clientFrame(finBit|opBinary, frame('x'))...); len(rest) > 0; {
+			n := min(step, len(rest))
+			p.Send(rest[:n])
+			rest = rest[n:]
+		}
+		if _, rest := response(t, p.Output()); !bytes.Equal(rest, append([]byte{0x82, 5}, frame('x')...)) {
+			t.Errorf("echo: %q", rest)
+		}
+		if info == nil || info.Remote.String() != "192.0.2.1:56324" || info.Path != "/ws" || info.Listener != "ws" {
+			t.Errorf("info: %+v", info)
+		}
+	}
+}
+
 func TestUpgradeTimesOut(t *testing.T) {
 	var end error
 	m := NewManual(epoch)
@@ -305,17 +326,19 @@ func dialWebSocket(t *testing.T, c net.Conn) *webSocket {
 // next reads a frame.
 func (w *webSocket) next() serverFrame {
 	w.t.Helper()
-	var b []byte
-	for {
-		if f, n := cutServerFrame(w.t, b); n > 0 {
-			return f
-		}
-		c, err := w.r.ReadByte()
-		if err != nil {
-			w.t.Fatalf("after %q: %v", b, err)
-		}
-		b = append(b, c)
+	b := read(w.t, w.r, 2)
+	switch b[1] {
+	case 126:
+		b = append(b, read(w.t, w.r, 2)...)
+		b = append(b, read(w.t, w.r, int(binary.BigEndian.Uint16(b[2:])))...)
+	case 127:
+		b = append(b, read(w.t, w.r, 8)...)
+		b = append(b, read(w.t, w.r, int(binary.BigEndian.Uint64(b[2:])))...)
+	default:
+		b = append(b, read(w.t, w.r, int(b[1]))...)
 	}
+	f, _ := cutServerFrame(w.t, b)
+	return f
 }
 
 func (w *webSocket) echo(body ...byte) {
