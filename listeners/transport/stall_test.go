@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"errors"
 	"testing"
 	"time"
@@ -57,11 +58,11 @@ func TestStall_Never(t *testing.T) {
 	}
 }
 
-// Peers that never read are closed: with and without TLS, also when the session has paused them, and their session
-// learns why.
+// Peers that never read are closed whatever is spoken, also when the session has paused them, and their session learns
+// why.
 func TestStall_PeerThatNeverReads(t *testing.T) {
 	for _, paused := range []bool{false, true} {
-		for _, l := range []Listener{{Name: "plain"}, {Name: "ws", WebSocket: &WebSocket{}}} {
+		for _, l := range []Listener{{Name: "plain"}, {Name: "tls", TLS: serverTLS(tls.VersionTLS13)}, {Name: "ws", WebSocket: &WebSocket{}}} {
 			closed := make(chan error, 1)
 			l.StallTimeout = 50 * time.Millisecond
 			s, addr := echoServer(t, Options{TickInterval: 5 * time.Millisecond}, l, func() *frames {
@@ -84,6 +85,9 @@ func TestStall_PeerThatNeverReads(t *testing.T) {
 				}
 			})
 			c := dial(t, addr)
+			if l.TLS != nil {
+				c = tls.Client(c, clientTLS())
+			}
 			if l.WebSocket != nil {
 				send(t, c, append(upgradeHead("/"), clientFrame(finBit|opBinary, frame(1))...))
 			} else {
