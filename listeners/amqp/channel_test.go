@@ -325,6 +325,18 @@ func TestBlockedByAnAlarm(t *testing.T) { // AMQP-16
 	}
 }
 
+func TestIncompleteMessagesAreBounded(t *testing.T) {
+	w := newWorld(t, Options{}) // messages of 1 MiB at most
+	c := w.open()
+	for ch := uint16(1); ch <= 5; ch++ {
+		c.channel(ch)
+		b := wire.AppendMethod(nil, ch, &wire.BasicPublish{})
+		b = wire.AppendHeader(b, ch, 1<<20, []byte{0, 0})
+		c.raw(wire.AppendBody(b, ch, make([]byte, 1<<20-1), 131072))
+	}
+	c.connectionClosed().want(t, 506, "incomplete messages", wire.IDBasicPublish)
+}
+
 func TestCongestionStopsPublishersOnly(t *testing.T) {
 	w := newWorld(t, Options{})
 	pub, con := w.channel(), w.channel()

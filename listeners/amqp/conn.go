@@ -79,6 +79,9 @@ type conn struct {
 	owed     []*consumer // deliveries written whose credit is not returned
 	holding  []*consumer // consumers with deliveries held back
 
+	failures   int // channels that ended with a reason
+	assembling int // bytes of bodies that are not complete, on all channels
+
 	inbox inbox
 
 	patched []byte // scratch for rewritten property lists

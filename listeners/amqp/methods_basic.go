@@ -128,6 +128,9 @@ func (ch *channel) basicCancel(m *wire.BasicCancel) error {
 	if cons := ch.consumers[m.ConsumerTag]; cons != nil {
 		ch.session.Unsubscribe(&ch.conn.turn, cons.sub)
 		ch.conn.readInbox()
+		if ch.ended { // what was in the inbox can end a channel
+			return nil
+		}
 		ch.drop(cons)
 	}
 	if !m.NoWait {
