@@ -31,7 +31,7 @@ type Session struct {
 
 	mu      sync.Mutex // guards subs against goroutines that return shared credit
 	subs    []*Subscription
-	turn    int // whose turn among subs it is to be woken first
+	turn    int              // whose turn among subs it is to be woken first
 	holds   map[*Queue]*hold // owner's goroutine only
 	holdMax int              // number of holds at which those not needed are forgotten
 }
