@@ -374,9 +374,8 @@ func (q *Queue) leaveSlowly(t *Turn) {
 // giveShared returns one unit of shared credit, to be followed by waking the
 // session when the lock is gone.
 func (q *Queue) giveShared(s *Session) {
-	if s.returnShared(1) {
-		q.wakeLater(s)
-	}
+	s.returnShared(1)
+	q.wakeLater(s)
 }
 
 // wakeLater offers what is ready to a session's subscriptions when the lock is
