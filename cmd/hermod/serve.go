@@ -29,7 +29,7 @@ import (
 )
 
 const (
-	tickInterval  = 100 * time.Millisecond
+	tickInterval  = 10 * time.Millisecond
 	stallTimeout  = 30 * time.Second // a client that reads nothing for so long is given up
 	drainDeadline = 10 * time.Second // how long clients get to leave on SIGTERM
 )
