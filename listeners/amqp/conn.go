@@ -83,6 +83,7 @@ type conn struct {
 	assembling int // bytes of bodies that are not complete, on all channels
 
 	inbox inbox
+	slab  slab // of the read that is being carried out
 
 	patched []byte // scratch for rewritten property lists
 	taken   []unsettled
@@ -111,12 +112,18 @@ func (c *conn) Receive(p []byte) (n, need int, err error) {
 	c.begin()
 	c.heard = c.turn.Now
 	for n < len(p) && c.paused == 0 {
+		if taken := c.wholePublish(p[n:]); taken > 0 {
+			n += taken
+			continue
+		}
+		c.slab.drop()
 		var taken int
 		if taken, need, err = c.step(p[n:]); err != nil || taken == 0 {
 			break
 		}
 		n += taken
 	}
+	c.slab = slab{}
 	c.flushSettlers()
 	return n, need, err
 }
