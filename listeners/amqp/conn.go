@@ -368,6 +368,7 @@ func (c *conn) Tick(time.Time) {
 		return
 	}
 	c.begin()
+	c.inbox.trim()
 	if c.deadline != 0 && c.turn.Now >= c.deadline {
 		c.opt.Logger.Info("amqp connection timed out", "peer", c.peer(), "state", c.state.String())
 		c.hangUp()
