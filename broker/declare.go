@@ -58,6 +58,7 @@ func (s *Session) passiveQueue(t *Turn, name string, done func(*Turn)) (QueueInf
 		}
 		info.Name = name
 		info.Ready, info.Consumers = q.counts()
+		c.later(q.touch) // asking for a queue is using it
 		return nil
 	})
 	return info, err
@@ -201,6 +202,7 @@ func (v *VHost) addQueue(t *Turn, d QueueDeclare, cfg QueueConfig, lane LaneID, 
 	m.operator = v.operatorPolicies.find(applyOf(cfg.Kind), d.Name)
 	m.queue = newQueue(v, d.Name, m.effective(), lane, d.Args, m.owner)
 	if m.owner != nil && !m.owner.own(m.queue) {
+		v.broker.timers.remove(m.queue)
 		return nil, errf(NotAllowed, "connection is closed")
 	}
 	v.meta[m.queue] = m

@@ -37,6 +37,17 @@ func (s *Session) Publish(t *Turn, p Publish) (PublishResult, error) {
 	return s.publishPlanned(t, &p, queues, at), nil
 }
 
+// AfterPublishes says whether earlier publishes of the session are not visible
+// yet. If so, f runs on the store's goroutine when all of them are; if not,
+// never. It lets a client that asks about a queue see what it has published.
+func (s *Session) AfterPublishes(t *Turn, f func(t *Turn)) (waits bool) {
+	if s.inflight.Load() == 0 {
+		return false
+	}
+	s.broker.afterCommits(t, f)
+	return true
+}
+
 func anyStores(queues []*Queue, m *Message) bool {
 	for _, q := range queues {
 		if q.stores(m) {
@@ -50,11 +61,13 @@ func anyStores(queues []*Queue, m *Message) bool {
 func (s *Session) publishPlanned(t *Turn, p *Publish, queues []*Queue, at int64) PublishResult {
 	plan := s.broker.engine.newPlan(s)
 	for _, q := range queues {
-		if plan.offer(t, p.Msg, q, at) {
+		if plan.offer(t, p.Msg, q, at, true) {
 			plan.refused = true
 		}
 	}
-	if len(plan.puts) == 0 {
+	// The receipt of a duplicate waits like that of the message it repeats,
+	// which may be on its way to the store.
+	if len(plan.puts) == 0 && !plan.duplicate {
 		refused := plan.refused
 		plan.recycle()
 		return PublishResult{Routed: true, Rejected: refused}
@@ -69,10 +82,9 @@ func (s *Session) publishPlanned(t *Turn, p *Publish, queues []*Queue, at int64)
 func (q *Queue) accept(t *Turn, m *Message, at int64) (refused bool) {
 	q.mu.Lock()
 	if q.gated.Load() {
-		ok, duplicate := q.admit(t, m, false)
-		if !ok || duplicate {
+		if a := q.admit(t, m, true, false); a.refused || a.duplicate {
 			q.leave(t)
-			return !ok
+			return a.refused
 		}
 	}
 	if at != 0 {

@@ -22,11 +22,17 @@ func (q *Queue) takeLease(i int32) slot {
 	if q.groups.on {
 		q.groups.returned(p.msg)
 	}
+	if p.hold != nil && p.hold.session.letGo() {
+		q.wakeLater(p.hold.session)
+	}
 	if p.sub != nil {
 		p.sub.unsettled--
-		q.consumers.relist(p.sub)
 		if p.shared {
+			// The session decides who gets the credit next: were the one who gave it
+			// back listed here, it would have it again before any other.
 			q.giveShared(p.sub.session)
+		} else {
+			q.consumers.relist(p.sub)
 		}
 	}
 	return p
@@ -37,7 +43,7 @@ func (q *Queue) takeLease(i int32) slot {
 func (q *Queue) conclude(p *slot, o Outcome) {
 	if q.stream != nil {
 		q.stats.Acknowledged++
-		q.memory -= int64(p.entry.memory())
+		q.release(&p.entry)
 		return
 	}
 	switch o {
@@ -72,7 +78,7 @@ func (q *Queue) comeBack(p *slot, o Outcome, lazy bool) {
 	l := &q.lanes[level]
 	l.back = append(l.back, e)
 	q.ready++
-	q.readyBytes += int64(len(e.msg.Body))
+	q.readyBytes += e.body()
 }
 
 // putBack moves what came back to its old places.
