@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -82,6 +83,8 @@ type node struct {
 func serve(c *config.Config) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	ballast := tuneHeap()
+	defer runtime.KeepAlive(ballast)
 
 	n := &node{config: c, log: newLogger(c.Log)}
 	slog.SetDefault(n.log)
