@@ -8,6 +8,9 @@ import (
 
 // basicPublish takes the method of a message; header and body follow.
 func (ch *channel) basicPublish(payload []byte) error {
+	if ch.conn.blocked() {
+		return errLater
+	}
 	var m wire.PublishView
 	if err := m.Decode(payload); err != nil {
 		return err
@@ -107,7 +110,7 @@ func (c *conn) assemble(n int, p *pendingPublish) error {
 // 0 if what is there is anything else.
 func (c *conn) wholePublish(b []byte) int {
 	ch := c.last
-	if ch == nil || ch.ended || c.state != running || ch.publish.expect != expectMethod {
+	if ch == nil || ch.ended || c.state != running || ch.publish.expect != expectMethod || c.alarms != 0 {
 		return 0
 	}
 	var w wire.WholePublish
@@ -189,17 +192,22 @@ func (ch *channel) flushConfirms() {
 	}
 }
 
-// published stops a publisher while the broker cannot take more: by telling it
-// when an alarm is in force, by not reading when the store is congested. The
-// message that brought it about still counts. Connections that only consume
-// are left alone.
-func (c *conn) published() {
-	if c.alarms != 0 && c.paused&whyAlarm == 0 {
-		if c.client.blocked {
-			c.send(0, &wire.ConnectionBlocked{Reason: c.alarms.String()})
-		}
-		c.pause(whyAlarm)
+// blocked stops a publisher before its next message while an alarm is in force,
+// and tells it. Connections that only consume are left alone.
+func (c *conn) blocked() bool {
+	if c.alarms == 0 {
+		return false
 	}
+	if c.client.blocked {
+		c.send(0, &wire.ConnectionBlocked{Reason: c.alarms.String()})
+	}
+	c.pause(whyAlarm)
+	return true
+}
+
+// published stops reading from a publisher while the store is congested. The
+// message that brought it about still counts.
+func (c *conn) published() {
 	if c.paused&whyStore == 0 && c.broker.Congested() {
 		c.pause(whyStore)
 		link := c.link
