@@ -194,7 +194,8 @@ func (l *lane) loaded(msgs []Stored, next uint64, keep func(e *entry)) {
 	}
 	l.cold.from = next
 	l.mergeLate(next, keep)
-	if next > l.last {
+	// What is behind next may all have expired and gone since.
+	if next > l.last || l.cold.count <= 0 {
 		l.thaw(keep)
 	}
 }
