@@ -8,6 +8,7 @@ type delayLane struct {
 	id    LaneID
 	heap  timedHeap[delayed]
 	known map[uint64]bool // stored messages in heap, or on their way out of the lane
+	moved []uint64        // those in known that left the lane while a look was under way
 	last  uint64          // newest stored message
 	cold  int             // stored ones that are not known
 	sweep int64           // Unix ms of the next look at them
@@ -48,6 +49,25 @@ func (d *delayLane) know(seq uint64) {
 		d.known = make(map[uint64]bool)
 	}
 	d.known[seq] = true
+}
+
+// left notes that a stored message is not in the lane any more. A look that is
+// under way may bring it all the same.
+func (d *delayLane) left(seq uint64) {
+	if d.busy {
+		d.moved = append(d.moved, seq)
+		return
+	}
+	delete(d.known, seq)
+}
+
+// rest ends a look.
+func (d *delayLane) rest() {
+	d.busy = false
+	for _, seq := range d.moved {
+		delete(d.known, seq)
+	}
+	d.moved = nil
 }
 
 // postpone takes a new message that is not due yet.
@@ -136,9 +156,12 @@ func (q *Queue) foundDue(t *Turn, msgs []Stored, next uint64, err error) {
 		q.leave(t)
 		return
 	}
-	d.busy = false
+	d.rest()
 	d.cold = max(d.cold, 0)
 	d.sweep = t.Now + delayAhead/2
+	if !q.roomy() {
+		d.sweep = t.Now + sweepEvery // nothing was brought in ahead
+	}
 	if at := d.next(); at != 0 {
 		q.schedule(at)
 	}
