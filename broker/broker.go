@@ -81,7 +81,7 @@ func New(o Options) (*Broker, error) {
 		o.DefaultVHost = "/"
 	}
 	b := &Broker{options: o, log: o.Logger, startedAt: o.Now}
-	b.engine.init(o.Store)
+	b.engine.init(o.Store, o.MemoryLimit)
 	b.now.Store(o.Now)
 	b.vhosts.init()
 	b.conns.init()

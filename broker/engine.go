@@ -7,12 +7,13 @@ import (
 
 // Memory limits of the queue engine, in bytes.
 const (
-	hotBudget   = 64 << 20  // messages all queues together hold in memory while a store holds them too
-	hotMinimum  = 256 << 10 // what every queue may hold however full the budget is
-	loadBytes   = 768 << 10 // one read-ahead of a cold lane
-	loadCount   = 8192      // and its largest number of messages
-	entryBytes  = 160       // what an entry costs in memory beside Message.Size
-	memoryGrain = 16 << 10  // a queue reports its memory to the engine in steps of this
+	hotBudget     = 64 << 20  // messages all queues together hold in memory while a store holds them too
+	hotMinimum    = 256 << 10 // what every queue may hold however full the budget is
+	loadBytes     = 768 << 10 // one read-ahead of a cold lane
+	loadCount     = 8192      // and its largest number of messages
+	entryBytes    = 160       // what an entry costs in memory beside Message.Size
+	lavishMinimum = 8 << 20   // a queue below it may read for its consumers however full memory is
+	memoryGrain   = 16 << 10  // a queue reports its memory to the engine in steps of this
 )
 
 // engine is what all queues of a broker share. It is the field Broker.engine;
@@ -21,6 +22,8 @@ type engine struct {
 	store   Store
 	memory  atomic.Int64 // bytes of messages in memory, to within memoryGrain per queue
 	budget  int64        // of memory beyond hotMinimum per queue
+	ceiling int64        // of memory, from which on lavish queues read nothing for consumers; 0: none
+	lavish  int64        // memory of a queue that makes it one
 	minimum int64
 	load    int      // bytes of one read-ahead
 	replies sync.Map // reply address suffix -> *Subscription
@@ -28,9 +31,16 @@ type engine struct {
 	routes  sync.Pool // *routing, for those who publish without a session
 }
 
-func (e *engine) init(store Store) {
+// init takes limit, the bytes of messages in memory that raise the alarm, 0 for
+// none.
+func (e *engine) init(store Store, limit int64) {
 	e.store = store
 	e.budget, e.minimum, e.load = hotBudget, hotMinimum, loadBytes
+	if limit > 0 {
+		// Well below the alarm: consumers alone must not stop publishers.
+		e.ceiling, e.lavish = limit/2, max(lavishMinimum, limit/32)
+		e.budget = min(e.budget, limit/4)
+	}
 	e.plans.New = func() any { return new(plan) }
 	e.routes.New = func() any { return new(routing) }
 }

@@ -135,7 +135,7 @@ func (q *Queue) dispatchGrouped(t *Turn) bool {
 				return false
 			}
 		}
-		if l.cold.count > 0 && l.hot.len()-l.holes < groupScan {
+		if l.cold.count > 0 && l.hot.len()-l.holes < groupScan && !q.sated() {
 			q.load(l)
 		}
 	}

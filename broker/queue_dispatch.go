@@ -30,6 +30,10 @@ func (q *Queue) dispatch(t *Turn) {
 		return
 	}
 	for q.ready > 0 && q.consumers.listed > 0 && !q.paused && !q.closed {
+		if q.sated() && q.allCold() {
+			q.schedule(t.Now + loadRetry)
+			return
+		}
 		if q.groups.on {
 			if !q.dispatchGrouped(t) {
 				return
@@ -86,10 +90,32 @@ func (q *Queue) unfit(t *Turn, e *entry) DeathReason {
 func (q *Queue) pop(l *lane) entry {
 	e := l.pop()
 	q.unready(e.msg)
-	if l.cold.count > 0 && l.bytes < q.eng.load/2 {
+	if l.cold.count > 0 && l.bytes < q.eng.load/2 && !q.sated() {
 		q.load(l)
 	}
 	return e
+}
+
+// sated reports that memory is short and the queue's share of it large: its
+// consumers hold so much unsettled that nothing is read for them until they
+// settle some. Without that a consumer that asked for everything and
+// acknowledges nothing would bring a whole backlog into memory.
+func (q *Queue) sated() bool {
+	return q.eng.ceiling > 0 && q.memory >= q.eng.lavish && q.eng.memory.Load() >= q.eng.ceiling
+}
+
+// allCold reports that the next message is in the store alone.
+func (q *Queue) allCold() bool {
+	for i := len(q.lanes) - 1; i >= 0; i-- {
+		l := &q.lanes[i]
+		if l.front() != nil {
+			return false
+		}
+		if l.cold.count > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // deliver hands an entry, which is in no lane any more, to a consumer.
