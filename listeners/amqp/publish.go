@@ -76,7 +76,7 @@ func (ch *channel) contentBody(payload []byte) error {
 	if !complete {
 		return ch.conn.assemble(len(payload), p)
 	}
-	ch.conn.assembling -= p.counted
+	ch.conn.assembled(p)
 	return ch.complete()
 }
 
@@ -86,12 +86,22 @@ const assembleMessages = 4
 
 // assemble counts a piece of a body that is not complete.
 func (c *conn) assemble(n int, p *pendingPublish) error {
-	c.assembling += n
-	p.counted += n
-	if limit := assembleMessages * c.broker.MaxMessageSize(); int64(c.assembling) > limit {
+	if limit := assembleMessages * c.broker.MaxMessageSize(); int64(c.assembling+n) > limit {
 		return refuse(wire.ResourceError, "incomplete messages of more than %d bytes", limit)
 	}
+	if !c.broker.TakeIncomplete(n) {
+		return refuse(wire.ResourceError, "incomplete messages of all connections take too much memory")
+	}
+	c.assembling += n
+	p.counted += n
 	return nil
+}
+
+// assembled undoes assemble for all of a message.
+func (c *conn) assembled(p *pendingPublish) {
+	c.broker.ReturnIncomplete(p.counted)
+	c.assembling -= p.counted
+	p.counted = 0
 }
 
 // complete gives a whole message to the core.
