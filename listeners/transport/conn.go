@@ -437,6 +437,8 @@ func (t *Conn) closed(err error) {
 		return
 	}
 	told := t.state == stateLingering
+	// A peer may hang up as soon as it has read the last byte, before our loop notices that it is out.
+	flushed := t.state == stateClosing && t.sock.OutboundBuffered() == 0 && (t.tls == nil || t.tls.notified)
 	t.state = stateDead
 	t.release()
 	t.loop.remove(t)
@@ -447,7 +449,7 @@ func (t *Conn) closed(err error) {
 	switch {
 	case t.cause != nil:
 		err = t.cause
-	case t.closeNow:
+	case t.closeNow || flushed:
 		err = nil
 	case err == nil:
 		err = ErrServerClosed
