@@ -56,10 +56,14 @@ type Queue struct {
 	// What leave does once everything is consistent.
 	out    Batch
 	dead   []corpse
+	buried []func(*Turn) // called when dead is done with
 	reads  []*ReadRequest
 	wakes  []*Session
 	calls  []func(*Turn)
 	vanish bool
+
+	burying bool         // somebody is dead-lettering; who comes later leaves it to him
+	burials atomic.Int64 // plans with dead letters that are not committed
 
 	stats QueueCounters
 }
@@ -280,7 +284,7 @@ func (q *Queue) close(t *Turn) (ready int) {
 	q.lanes = newLanes(len(q.lanes), q.base)
 	q.ready, q.readyBytes, q.memory = 0, 0, 0
 	q.delay = delayLane{id: q.delay.id}
-	q.waiters, q.dead, q.reads = nil, nil, nil
+	q.waiters, q.dead, q.buried, q.reads = nil, nil, nil, nil
 	q.timed, q.deadlines = timedHeap[place]{}, timedHeap[Lease]{}
 	q.out.Settles, q.out.Counts, q.out.Trims = nil, nil, nil
 	if q.durable {
@@ -318,28 +322,33 @@ func (q *Queue) abandonLeases() {
 // leave makes what happened under the lock known outside and releases it. It
 // must be the last thing a caller does with the queue.
 func (q *Queue) leave(t *Turn) {
-	if d := q.memory - q.reported; d > memoryGrain || d < -memoryGrain || q.closed {
-		q.eng.memory.Add(d)
-		q.reported = q.memory
-	}
+	q.report()
 	if len(q.out.Settles)+len(q.out.Counts)+len(q.out.Trims) > 0 {
 		q.eng.store.Append(&q.out)
 		q.out.Settles, q.out.Counts, q.out.Trims = q.out.Settles[:0], q.out.Counts[:0], q.out.Trims[:0]
 	}
-	if len(q.dead)+len(q.reads)+len(q.wakes)+len(q.calls) == 0 && !q.vanish {
+	if len(q.dead)+len(q.buried)+len(q.reads)+len(q.wakes)+len(q.calls) == 0 && !q.vanish {
 		q.mu.Unlock()
 		return
 	}
 	q.leaveSlowly(t)
 }
 
+// report tells the engine how much memory the queue uses, if that changed much.
+func (q *Queue) report() {
+	if d := q.memory - q.reported; d > memoryGrain || d < -memoryGrain || q.closed {
+		q.eng.memory.Add(d)
+		q.reported = q.memory
+	}
+}
+
 func (q *Queue) leaveSlowly(t *Turn) {
-	dead, reads, wakes, calls, vanish := q.dead, q.reads, q.wakes, q.calls, q.vanish
-	q.dead, q.reads, q.wakes, q.calls, q.vanish = nil, nil, nil, nil, false
-	cfg := q.cfg
-	q.mu.Unlock()
-	if len(dead) > 0 {
-		q.deadLetter(t, &cfg, dead)
+	reads, wakes, calls, vanish := q.reads, q.wakes, q.calls, q.vanish
+	q.reads, q.wakes, q.calls, q.vanish = nil, nil, nil, false
+	if len(q.dead)+len(q.buried) == 0 || q.burying {
+		q.mu.Unlock()
+	} else {
+		q.buryAll(t)
 	}
 	for _, r := range reads {
 		q.eng.store.Read(r)

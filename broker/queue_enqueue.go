@@ -7,7 +7,9 @@ func (q *Queue) admit(t *Turn, m *Message, reserve bool) (ok, duplicate bool) {
 	if q.full(m) {
 		q.stats.Rejected++
 		if q.cfg.Overflow == RejectPublishDLX && q.cfg.DeadLetterSet {
-			q.dead = append(q.dead, corpse{entry: entry{msg: m, sub: 1}, reason: DeathMaxLen})
+			e := entry{msg: m, sub: 1}
+			q.memory += int64(e.memory())
+			q.dead = append(q.dead, corpse{entry: e, reason: DeathMaxLen})
 		}
 		return false, false
 	}
@@ -145,6 +147,5 @@ func (q *Queue) bury(level int, e entry, reason DeathReason) {
 		q.forget(level, &e)
 		return
 	}
-	q.memory -= int64(e.memory())
 	q.dead = append(q.dead, corpse{entry: e, level: level, reason: reason})
 }

@@ -81,14 +81,20 @@ func (q *Queue) sweep(t *Turn, l *lane) {
 	}
 	l.reading = true
 	l.cold.sweep = 0
-	epoch := l.epoch
+	epoch, to := l.epoch, l.last
 	q.reads = append(q.reads, &ReadRequest{
-		Lane: l.id, From: l.cold.from, To: l.last, Max: sweepCount, MaxBytes: q.eng.load, ExpiredBefore: t.Now,
-		Then: func(t *Turn, msgs []Stored, _ uint64, err error) { q.swept(t, l, epoch, msgs, err) },
+		Lane: l.id, From: max(l.cold.from, l.cold.resume), To: to, Max: sweepCount, MaxBytes: q.eng.load, ExpiredBefore: t.Now,
+		Then: func(t *Turn, msgs []Stored, next uint64, err error) {
+			if next > to || len(msgs) == 0 {
+				next = 0
+			}
+			q.swept(t, l, epoch, msgs, next, err)
+		},
 	})
 }
 
-func (q *Queue) swept(t *Turn, l *lane, epoch uint32, msgs []Stored, err error) {
+// swept buries what a search found. If resume is not 0 it goes on there.
+func (q *Queue) swept(t *Turn, l *lane, epoch uint32, msgs []Stored, resume uint64, err error) {
 	q.mu.Lock()
 	if q.closed || l.epoch != epoch {
 		q.mu.Unlock()
@@ -97,7 +103,7 @@ func (q *Queue) swept(t *Turn, l *lane, epoch uint32, msgs []Stored, err error) 
 	if err != nil {
 		q.stats.ReadErrors++
 	}
-	l.cold.sweep = t.Now + sweepEvery
+	l.cold.sweep, l.cold.resume = t.Now+sweepEvery, resume
 	q.schedule(l.cold.sweep)
 	for i := range msgs {
 		m := &msgs[i]
@@ -119,21 +125,28 @@ func (q *Queue) swept(t *Turn, l *lane, epoch uint32, msgs []Stored, err error) 
 		return
 	}
 	// Until the store has forgotten them, a read would bring them again.
-	again := len(msgs) == sweepCount
+	q.buried = append(q.buried, func(*Turn) {
+		q.eng.store.Append(&Batch{Then: after(func(t *Turn) { q.forgotten(t, l, epoch, resume) })})
+	})
 	q.leave(t)
-	q.eng.store.Append(&Batch{Then: after(func(t *Turn) {
-		q.mu.Lock()
-		if !q.closed && l.epoch == epoch {
-			l.reading = false
-			if again && l.cold.count > 0 {
-				l.cold.sweep = t.Now
-				q.schedule(t.Now)
+}
+
+// forgotten is told when what a search found is gone from the store.
+func (q *Queue) forgotten(t *Turn, l *lane, epoch uint32, resume uint64) {
+	q.mu.Lock()
+	if !q.closed && l.epoch == epoch {
+		l.reading = false
+		q.serve(t) // before the search goes on: it must not keep consumers waiting
+		q.trim(t)
+		if resume != 0 && l.cold.count > 0 {
+			l.cold.sweep = t.Now
+			q.schedule(t.Now)
+			if !l.reading {
+				q.sweep(t, l)
 			}
-			q.serve(t)
-			q.trim(t)
 		}
-		q.leave(t)
-	})})
+	}
+	q.leave(t)
 }
 
 // after is a function as a Committer.

@@ -197,3 +197,29 @@ func TestUnsettledDeliveriesAreBounded(t *testing.T) {
 		t.Errorf("after the drain: %+v", st)
 	}
 }
+
+// Everything that expired in the store goes at once, however little is read at
+// a time.
+func TestSweepGoesOnUntilNothingIsExpired(t *testing.T) {
+	w := scarceWorld(t)
+	w.Broker.SetHotMemory(0, 2000, 100)
+	q := declare(t, w, "q", true)
+	const n = 2000
+	fill(t, w, "q", n, func(m *broker.Message) {
+		if m.Body[0]%2 == 0 {
+			m.TTL = 500
+		}
+	})
+	live := 0
+	for i := range n {
+		live += int(strconv.Itoa(i)[0] % 2)
+	}
+	for range 100 {
+		w.Turn.Now += 30
+		w.Broker.Tick(w.Turn)
+		w.Store.Commit(w.Turn, -1)
+	}
+	if st := q.Stats(); st.Ready != live || st.Expired != uint64(n-live) {
+		t.Errorf("%d ready, %d expired; want %d, %d", st.Ready, st.Expired, live, n-live)
+	}
+}
