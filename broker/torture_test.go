@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"encoding/json"
 	"strconv"
 	"testing"
 
@@ -221,5 +222,21 @@ func TestSweepGoesOnUntilNothingIsExpired(t *testing.T) {
 	}
 	if st := q.Stats(); st.Ready != live || st.Expired != uint64(n-live) {
 		t.Errorf("%d ready, %d expired; want %d, %d", st.Ready, st.Expired, live, n-live)
+	}
+}
+
+// RabbitMQ's tools write operator policies with apply-to "all", and its
+// definitions carry them.
+func TestOperatorPolicyForAll(t *testing.T) {
+	w := scarceWorld(t)
+	q := declare(t, w, "q", true)
+	fill(t, w, "q", 20)
+	p := broker.Policy{VHost: "/", Name: "o", ApplyTo: "all", Definition: map[string]json.RawMessage{"max-length": json.RawMessage("5")}}
+	if err := w.Broker.SetOperatorPolicy(w.Turn, p, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.Store.Commit(w.Turn, -1)
+	if n := q.Stats().Ready; n != 5 {
+		t.Errorf("%d ready, want 5", n)
 	}
 }
