@@ -70,6 +70,13 @@ func (d *delayLane) rest() {
 	d.moved = nil
 }
 
+// clear forgets everything but the lane's id, which publishers read without
+// the queue's lock.
+func (d *delayLane) clear() {
+	d.heap, d.known, d.moved = timedHeap[delayed]{}, nil, nil
+	d.last, d.cold, d.sweep, d.busy = 0, 0, 0, false
+}
+
 // postpone takes a new message that is not due yet.
 func (q *Queue) postpone(t *Turn, m *Message, seq uint64, at int64) {
 	if q.closed {

@@ -281,9 +281,11 @@ func (q *Queue) close(t *Turn) (ready int) {
 	for _, w := range q.waiters {
 		q.calls = append(q.calls, w.call)
 	}
-	q.lanes = newLanes(len(q.lanes), q.base)
+	for i := range q.lanes { // in place: publishers read their number without the lock
+		q.lanes[i] = lane{id: q.lanes[i].id, level: i}
+	}
 	q.ready, q.readyBytes, q.memory = 0, 0, 0
-	q.delay = delayLane{id: q.delay.id}
+	q.delay.clear()
 	q.waiters, q.dead, q.buried, q.reads = nil, nil, nil, nil
 	q.timed, q.deadlines = timedHeap[place]{}, timedHeap[Lease]{}
 	q.out.Settles, q.out.Counts, q.out.Trims = nil, nil, nil

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"encoding/json"
 	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/hermodmq/hermod/broker"
@@ -238,5 +239,54 @@ func TestOperatorPolicyForAll(t *testing.T) {
 	w.Store.Commit(w.Turn, -1)
 	if n := q.Stats().Ready; n != 5 {
 		t.Errorf("%d ready, want 5", n)
+	}
+}
+
+// Publishers may be at a queue that is being deleted; run with -race.
+func TestPublishWhileTheQueueGoes(t *testing.T) {
+	store := broker.NewMemoryStore()
+	b, err := broker.New(broker.Options{Store: store, Now: brokertest.Start, PasswordCost: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Recover(&broker.Turn{Now: brokertest.Start}); err != nil {
+		t.Fatal(err)
+	}
+	d := broker.QueueDeclare{Name: "q", Durable: true, Args: broker.Table{{Name: "x-max-priority", Value: int32(3)}}}
+	var group sync.WaitGroup
+	for range 2 {
+		group.Go(func() {
+			turn := &broker.Turn{Now: brokertest.Start}
+			s := b.VHost("/").OpenSession(nil, &brokertest.Recorder{})
+			for i := range 3000 {
+				m := &broker.Message{RoutingKey: "q", Body: []byte("m"), TTL: broker.NoTTL, Persistent: true}
+				if i%2 == 0 {
+					m.Notes = &broker.Notes{DeliverAt: turn.Now + 1000}
+				}
+				if _, err := s.Publish(turn, broker.Publish{Msg: m}); err != nil {
+					t.Error(err)
+				}
+			}
+			s.Close(turn)
+		})
+	}
+	group.Go(func() {
+		turn := &broker.Turn{Now: brokertest.Start}
+		s := b.VHost("/").OpenSession(nil, &brokertest.Recorder{})
+		for range 1000 {
+			if _, err := s.DeclareQueue(turn, d, nil); err != nil {
+				t.Error(err)
+			}
+			if _, err := s.DeleteQueue(turn, "q", false, false, nil); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	group.Wait()
+	if err := store.Close(); err != nil {
+		t.Error(err)
+	}
+	if n := b.MemoryUsed(); n != 0 {
+		t.Errorf("%d bytes stay in the account", n)
 	}
 }
