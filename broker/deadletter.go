@@ -9,6 +9,14 @@ type corpse struct {
 	reason DeathReason
 }
 
+// layOut has leave dead-letter messages whose memory q does not count.
+func (q *Queue) layOut(dead []corpse) {
+	for i := range dead {
+		q.memory += int64(dead[i].memory())
+	}
+	q.dead = append(q.dead, dead...)
+}
+
 // buryAll dead-letters what q gave up, and what others add meanwhile, so that
 // dead letters leave in the order in which their messages stood. They count as
 // q's memory until then: publishers that are faster than this meet the memory
@@ -39,8 +47,10 @@ func (q *Queue) buryAll(t *Turn) {
 
 // deadLetter publishes what q gave up to its dead-letter exchange and settles
 // it in q, both in one batch, so that a crash neither loses nor doubles it. It
-// is called without any lock, by one goroutine at a time.
+// is called without any lock, by one goroutine at a time but for messages that
+// had to be read back.
 func (q *Queue) deadLetter(t *Turn, cfg *QueueConfig, dead []corpse) {
+	dead = q.exhume(cfg, dead)
 	rt := q.eng.routes.Get().(*routing)
 	for len(dead) > 0 {
 		n := min(len(dead), planLimit)
@@ -78,7 +88,7 @@ func (q *Queue) deadLetterOne(t *Turn, cfg *QueueConfig, p *plan, rt *routing, c
 		if c.reason != DeathRejected && cyclic(m.Notes.Deaths, target.name) {
 			continue
 		}
-		p.offer(t, m, target, 0)
+		p.offer(t, m, target, 0, false)
 	}
 }
 
@@ -107,11 +117,17 @@ func (q *Queue) deadMessage(t *Turn, cfg *QueueConfig, c *corpse) *Message {
 	m.Exchange = cfg.DeadLetterExchange
 	if cfg.DeadLetterKeySet {
 		m.RoutingKey = cfg.DeadLetterKey
+		if len(n.KeepKeys) > 0 { // the header would route it anew, and RabbitMQ takes it off, too
+			n.DropHeaders = append(slices.Clone(n.DropHeaders), headerCC)
+		}
 		n.KeepKeys = nil
 	}
 	m.Notes = &n
 	return &m
 }
+
+// headerCC is the header of AMQP that Notes.KeepKeys came in.
+const headerCC = "CC"
 
 // recordDeath returns the history with d in front: a new entry, or the one of
 // the same queue and reason counted up.

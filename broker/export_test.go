@@ -7,6 +7,9 @@ func Configure(q *Queue, t *Turn, change func(*QueueConfig)) {
 	q.configure(t, cfg)
 }
 
-// SetCeiling changes from which use of memory on queues that hold as much as
-// lavish read nothing for consumers.
-func SetCeiling(b *Broker, ceiling, lavish int64) { b.ceiling, b.lavish = ceiling, lavish }
+// Timers is the number of queues that wait for a time.
+func Timers(b *Broker) int {
+	b.timers.mu.Lock()
+	defer b.timers.mu.Unlock()
+	return len(b.timers.heap)
+}

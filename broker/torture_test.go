@@ -151,55 +151,6 @@ func TestDelayedMessageMovedDuringARead(t *testing.T) {
 	}
 }
 
-// A consumer that asks for everything and settles nothing gets what memory has
-// room for, and goes on as it settles; a get is answered all the same.
-func TestUnsettledDeliveriesAreBounded(t *testing.T) {
-	w := scarceWorld(t)
-	broker.SetCeiling(w.Broker, 40_000, 20_000)
-	q := declare(t, w, "q", true)
-	const n = 2000
-	fill(t, w, "q", n)
-	c := w.Client("c", nil)
-	if _, err := c.Session.Subscribe(w.Turn, broker.SubscribeOptions{Queue: "q", Tag: "c"}); err != nil {
-		t.Fatal(err)
-	}
-	settle := func() {
-		for range 20 {
-			w.Turn.Now += 200
-			w.Broker.Tick(w.Turn)
-			w.Store.Commit(w.Turn, -1)
-			w.Write()
-		}
-	}
-	publish(t, w, c.Session, "q", "more", persistent) // not past those that wait
-	settle()
-	if got := len(c.Open); got == 0 || got > 1500 {
-		t.Fatalf("%d of %d unsettled", got, n)
-	}
-	if m := w.Broker.MemoryUsed(); m > 300_000 { // all of them would be 330 kB and more
-		t.Errorf("%d bytes in memory", m)
-	}
-	for next := 0; next <= n; {
-		var leases []broker.Lease
-		for _, d := range c.Open {
-			if want := strconv.Itoa(next); string(d.Msg.Body) != want && next < n {
-				t.Fatalf("got %s, want %s", d.Msg.Body, want)
-			}
-			next++
-			leases = append(leases, d.Lease)
-		}
-		if leases == nil {
-			t.Fatalf("stuck at %d: %+v", next, q.Stats())
-		}
-		c.Open = nil
-		c.Session.Settle(w.Turn, q, leases, broker.Accepted)
-		settle()
-	}
-	if st := q.Stats(); st.Ready+st.Unsettled != 0 || st.Memory != 0 {
-		t.Errorf("after the drain: %+v", st)
-	}
-}
-
 // Everything that expired in the store goes at once, however little is read at
 // a time.
 func TestSweepGoesOnUntilNothingIsExpired(t *testing.T) {
