@@ -78,17 +78,7 @@ func (ch *channel) contentBody(payload []byte) error {
 	if !complete {
 		return ch.conn.assemble(len(payload), p)
 	}
-	ch.conn.assembling -= p.counted
 	return ch.assembled()
-}
-
-// assembled completes what came frame by frame.
-func (ch *channel) assembled() error {
-	p := &ch.publish
-	m := p.message
-	m.Exchange = p.exchange
-	p.release()
-	return ch.complete(m, p.mandatory)
 }
 
 // assembleMessages is how many messages of the greatest size a connection may
@@ -97,12 +87,32 @@ const assembleMessages = 4
 
 // assemble counts a piece of a body that is not complete.
 func (c *conn) assemble(n int, p *pendingPublish) error {
-	c.assembling += n
-	p.counted += n
-	if limit := assembleMessages * c.broker.MaxMessageSize(); int64(c.assembling) > limit {
+	if limit := assembleMessages * c.broker.MaxMessageSize(); int64(c.assembling+n) > limit {
 		return refuse(wire.ResourceError, "incomplete messages of more than %d bytes", limit)
 	}
+	if !c.broker.TakeIncomplete(n) {
+		return refuse(wire.ResourceError, "incomplete messages of all connections take too much memory")
+	}
+	c.assembling += n
+	p.counted += n
 	return nil
+}
+
+// assembled completes what came frame by frame.
+func (ch *channel) assembled() error {
+	p := &ch.publish
+	ch.conn.disassemble(p)
+	m := p.message
+	m.Exchange = p.exchange
+	p.release()
+	return ch.complete(m, p.mandatory)
+}
+
+// disassemble undoes assemble for all of a message.
+func (c *conn) disassemble(p *pendingPublish) {
+	c.broker.ReturnIncomplete(p.counted)
+	c.assembling -= p.counted
+	p.counted = 0
 }
 
 // wholePublish takes a message that lies in b as a whole, as nearly all do,
