@@ -32,7 +32,8 @@ lint:         ## formatting, vet, staticcheck, layering, package docs, forbidden
 	go vet ./...
 	go tool staticcheck ./...
 	go test ./conformance
-	@for dir in $(SUITES); do echo "go vet $$dir"; (cd $$dir && go vet ./...) || exit 1; done
+	@staticcheck=$$(go tool -n staticcheck); \
+	for dir in $(SUITES); do echo "vet and staticcheck $$dir"; (cd $$dir && go vet ./... && $$staticcheck ./...) || exit 1; done
 
 fuzz:         ## every Fuzz target for FUZZTIME each
 	@set -euo pipefail; \

@@ -39,7 +39,7 @@ func (b *Broker) AddVHost(t *Turn, o VHostOptions, done func(*Turn)) error {
 		v.defaultQueueType = o.DefaultQueueType
 		v.mu.Unlock()
 		if isNew {
-			b.vhosts.put(o.Name, v)
+			c.show(func() { b.vhosts.put(o.Name, v) })
 		}
 		c.put(kindVHost, vhostKey(o.Name), mustJSON(vhostValue{o.Description, o.Tags, o.DefaultQueueType}))
 		return nil

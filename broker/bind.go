@@ -27,6 +27,9 @@ func (s *Session) checkBind(b *Binding) error {
 	if b.Source == "" || b.ToExchange && b.Destination == "" {
 		return errDefaultExchange()
 	}
+	if !b.ToExchange && isReplyName(b.Destination) {
+		return errf(Denied, "queue name '%s' contains reserved prefix 'amq.*'", b.Destination)
+	}
 	if err := s.allow(opWrite, b.Destination, b.ToExchange); err != nil {
 		return err
 	}
@@ -64,7 +67,8 @@ func (v *VHost) bind(c *change, d Binding, conn *Connection) error {
 		return err
 	}
 	id := bindingIDOf(d)
-	if src.bindings[id] != nil {
+	if have := src.bindings[id]; have != nil {
+		c.found = have.durable
 		return nil
 	}
 	b := &binding{id: id, source: src, args: cloneTable(d.Args), queue: q, exchange: x}
@@ -95,6 +99,7 @@ func (v *VHost) unbind(c *change, d Binding, conn *Connection) error {
 			return err
 		}
 	}
+	c.found = true
 	src := v.exchange(d.Source)
 	if src == nil {
 		return nil
@@ -103,6 +108,7 @@ func (v *VHost) unbind(c *change, d Binding, conn *Connection) error {
 	if b == nil {
 		return nil
 	}
+	c.found = b.durable
 	v.dropBinding(c, b)
 	v.dropUnused(c, []*Exchange{src})
 	return nil

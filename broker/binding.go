@@ -25,12 +25,6 @@ type bindingID struct {
 	args       string // canonical form of the arguments
 }
 
-func (b *binding) view() Binding {
-	return Binding{
-		Source: b.source.name, Destination: b.id.dest, ToExchange: b.id.toExchange, Key: b.id.key, Args: b.args,
-	}
-}
-
 // attach makes b known to both ends. vhost.mu is held.
 func (b *binding) attach(v *VHost) {
 	x := b.source

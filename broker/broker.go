@@ -61,9 +61,9 @@ type Broker struct {
 	parameters map[parameterKey][]byte // runtime parameters as JSON, kept for export
 	startedAt  int64
 
-	// Tick's own.
-	ticks uint64
-	due   []*Queue
+	ticking sync.Mutex // guards the two below
+	ticks   uint64
+	due     []*Queue
 }
 
 // New makes a broker. It serves nobody before Recover.
@@ -128,8 +128,13 @@ func (b *Broker) newLane(span LaneID) LaneID {
 const manyTimers = 10_000
 
 // Tick drives everything that happens by itself: expiry, delayed messages,
-// retention, alarms. It is called about every 100 ms from one goroutine.
+// retention, alarms. It is called about every 100 ms from one goroutine; a call
+// while another runs does nothing.
 func (b *Broker) Tick(t *Turn) {
+	if !b.ticking.TryLock() {
+		return
+	}
+	defer b.ticking.Unlock()
 	b.now.Store(t.Now)
 	b.ticks++
 	for _, v := range b.vhosts.all() {

@@ -6,7 +6,10 @@ type change struct {
 	broker *Broker
 	turn   *Turn
 	defs   []Definition
+	reveal []func()
 	after  []func(t *Turn)
+	eager  bool // several steps in one change: what one makes the next must see
+	found  bool // the outcome rests on something that may not be durable yet
 }
 
 // maxChange bounds the definitions of one batch, so that deleting a queue with
@@ -22,6 +25,18 @@ func (c *change) remove(kind, key string) {
 	c.defs = append(c.defs, Definition{Kind: kind, Key: key, Delete: true})
 }
 
+// show runs f, which makes something visible to others, when the definitions
+// so far have their place in the store's order. Otherwise a message could be
+// stored before the queue it is in.
+func (c *change) show(f func()) {
+	if !c.eager {
+		c.reveal = append(c.reveal, f)
+		return
+	}
+	c.flush(nil)
+	f()
+}
+
 // later runs f after the locks are released, before done.
 func (c *change) later(f func(t *Turn)) { c.after = append(c.after, f) }
 
@@ -29,9 +44,17 @@ func (c *change) later(f func(t *Turn)) { c.after = append(c.after, f) }
 // holds the lock that ordered the change. It reports whether done will be
 // called at a commit.
 func (c *change) store(done func(*Turn)) bool {
+	waits := c.flush(done)
+	for _, f := range c.reveal {
+		f()
+	}
+	return waits
+}
+
+func (c *change) flush(done func(*Turn)) bool {
 	b := c.broker
 	if len(c.defs) == 0 {
-		if done == nil || b.unstored.Load() == 0 {
+		if done == nil || !c.found || b.unstored.Load() == 0 {
 			return false
 		}
 		// What this operation found may not be durable yet: its answer waits
@@ -50,6 +73,7 @@ func (c *change) store(done func(*Turn)) bool {
 		b.store.Append(&Batch{Definitions: defs[:n:n], Then: s})
 		defs = defs[n:]
 	}
+	c.defs = nil
 	return true
 }
 

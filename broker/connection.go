@@ -39,6 +39,10 @@ type ConnectionOptions struct {
 	Heartbeat  int // seconds
 
 	Control Control // may be nil
+
+	// Hidden connections are not listed, not limited and never closed by
+	// operators: the management API acts through them.
+	Hidden bool
 }
 
 // Connection is one client connection in one virtual host.

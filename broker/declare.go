@@ -47,7 +47,8 @@ func (s *Session) passiveQueue(t *Turn, name string, done func(*Turn)) (QueueInf
 	}
 	v := s.vhost
 	var info QueueInfo
-	err := v.change(t, done, func(*change) error {
+	err := v.change(t, done, func(c *change) error {
+		c.found = true
 		q := v.queue(name)
 		if q == nil {
 			return v.noQueue(name)
@@ -115,7 +116,8 @@ func (s *Session) allowDeadLetter(d *QueueDeclare) error {
 	}
 	name, ok := value.(string)
 	if !ok {
-		return nil // the validation of arguments has the better text
+		// RabbitMQ trips over it here, before it validates arguments.
+		return errf(Precondition, "invalid type '%s' for arg 'x-dead-letter-exchange' in %s", typeName(value), s.vhost.queueText(d.Name))
 	}
 	if err := s.allow(opRead, d.Name, false); err != nil {
 		return err
@@ -149,9 +151,12 @@ func (v *VHost) declareQueue(c *change, d QueueDeclare, conn *Connection) (Queue
 	if err != nil {
 		return QueueInfo{}, err
 	}
-	if m.durable {
-		c.put(kindQueue, vhostKey(v.name, d.Name), m.definition())
+	if !m.durable {
+		v.showQueue(m.queue)
+		return QueueInfo{Name: d.Name}, nil
 	}
+	c.put(kindQueue, vhostKey(v.name, d.Name), m.definition())
+	c.show(func() { v.showQueue(m.queue) })
 	return QueueInfo{Name: d.Name}, nil
 }
 
@@ -169,10 +174,17 @@ func (v *VHost) redeclareQueue(c *change, q *Queue, d QueueDeclare, conn *Connec
 	if err := m.equivalent(v.queueText(d.Name), d); err != nil {
 		return QueueInfo{}, err
 	}
+	c.found = m.durable
 	c.later(q.touch)
 	info := QueueInfo{Name: d.Name}
 	info.Ready, info.Consumers = q.counts()
 	return info, nil
+}
+
+// showQueue lets everybody find a queue that addQueue made.
+func (v *VHost) showQueue(q *Queue) {
+	v.queues.put(q.Name(), q)
+	v.bump()
 }
 
 // addQueue makes the queue and everything the topology knows of it. v.mu is
@@ -192,8 +204,6 @@ func (v *VHost) addQueue(t *Turn, d QueueDeclare, cfg QueueConfig, lane LaneID, 
 		return nil, errf(NotAllowed, "connection is closed")
 	}
 	v.meta[m.queue] = m
-	v.queues.put(d.Name, m.queue)
-	v.bump()
 	return m, nil
 }
 
@@ -218,6 +228,7 @@ func (s *Session) DeleteQueue(t *Turn, name string, ifUnused, ifEmpty bool, done
 	err := v.change(t, done, func(c *change) error {
 		q := v.queue(name)
 		if q == nil {
+			c.found = true
 			return nil
 		}
 		if err := v.checkOwner(q, s.conn); err != nil {

@@ -50,7 +50,8 @@ func (s *Session) passiveExchange(t *Turn, name string, done func(*Turn)) error 
 	if err := s.allowAny(name, true); err != nil {
 		return err
 	}
-	return v.change(t, done, func(*change) error {
+	return v.change(t, done, func(c *change) error {
+		c.found = true
 		if v.exchange(name) == nil {
 			return v.noExchange(name)
 		}
@@ -79,6 +80,7 @@ func (s *Session) allowAlternate(d ExchangeDeclare) error {
 // declareExchange is DeclareExchange without permissions. v.mu is held.
 func (v *VHost) declareExchange(c *change, d ExchangeDeclare, byClient bool) error {
 	if x := v.exchanges.get(d.Name); x != nil {
+		c.found = x.durable
 		return x.equivalent(d)
 	}
 	if byClient && reserved(d.Name) {
@@ -148,6 +150,7 @@ func (s *Session) DeleteExchange(t *Turn, name string, ifUnused bool, done func(
 	return v.change(t, done, func(c *change) error {
 		x := v.exchanges.get(name)
 		if x == nil {
+			c.found = true
 			return nil
 		}
 		if ifUnused && len(x.bindings) > 0 {

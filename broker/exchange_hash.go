@@ -48,7 +48,7 @@ func newConsistentHash(args Table) (router, error) {
 func (r *consistentHash) check(b *binding) error {
 	weight, err := strconv.ParseInt(b.id.key, 10, 32)
 	if err != nil {
-		return errf(Precondition, "The binding key must be an integer: %q", b.id.key)
+		return errf(Precondition, "The binding key must be an integer: %s", erlangValue(b.id.key))
 	}
 	if weight < 1 {
 		return errf(Precondition, "The binding key must be greater than 0")

@@ -213,6 +213,7 @@ func (in *importing) topology() error {
 func (in *importing) declare(v *VHost, steps []func(v *VHost, c *change) error) error {
 	var failed error
 	err := v.change(in.turn, nil, func(c *change) error {
+		c.eager = true
 		for _, step := range steps {
 			if failed = step(v, c); failed != nil {
 				break

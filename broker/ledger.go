@@ -27,6 +27,7 @@ type hold struct {
 	head, tail int32
 	n          int
 	subs       int // open subscriptions of the session on the queue
+	gets       int // its getters that wait
 }
 
 // ledger is a queue's unsettled deliveries. Slots are reused; generations are

@@ -64,6 +64,11 @@ func (r *connections) admit(c *Connection) error {
 	userLimit, userLimited := b.auth.limit(user, LimitConnections)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.next++
+	c.id = r.next
+	if c.options.Hidden {
+		return nil
+	}
 	switch limit := b.options.MaxConnections; {
 	case limit > 0 && len(r.byID) >= limit:
 		return errf(NotAllowed, "connection refused: node connection limit (%d) is reached", limit)
@@ -74,8 +79,6 @@ func (r *connections) admit(c *Connection) error {
 		return errf(NotAllowed, "connection refused for user '%s': user connection limit (%d) is reached",
 			user, userLimit)
 	}
-	r.next++
-	c.id = r.next
 	r.byID[c.id] = c
 	r.byUser[user]++
 	v.connected.Add(1)
@@ -132,6 +135,9 @@ func (c *Connection) AllowSession() error {
 }
 
 func (r *connections) countSession(c *Connection, n int) {
+	if c.options.Hidden {
+		return
+	}
 	user := c.options.User.Name
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -206,15 +206,6 @@ func (s *policySet) find(target, name string) *Policy {
 	return nil
 }
 
-func (s *policySet) get(name string) *Policy {
-	for _, p := range s.list {
-		if p.Name == name {
-			return p
-		}
-	}
-	return nil
-}
-
 func (s *policySet) put(p *Policy) {
 	s.remove(p.Name)
 	s.list = append(s.list, p)

@@ -24,7 +24,9 @@ func TestPolicyMerge(t *testing.T) {
 		check            func(c QueueConfig) bool
 	}{
 		{"policy alone", nil, `{"message-ttl":5,"expires":6,"max-length":7,"max-length-bytes":8}`, "",
-			func(c QueueConfig) bool { return c.MessageTTL == 5 && c.Expires == 6 && c.MaxLength == 7 && c.MaxLengthBytes == 8 }},
+			func(c QueueConfig) bool {
+				return c.MessageTTL == 5 && c.Expires == 6 && c.MaxLength == 7 && c.MaxLengthBytes == 8
+			}},
 		{"smaller policy wins", Table{{"x-message-ttl", int32(9)}}, `{"message-ttl":5}`, "",
 			func(c QueueConfig) bool { return c.MessageTTL == 5 }},
 		{"smaller argument wins", Table{{"x-message-ttl", int32(3)}}, `{"message-ttl":5}`, "",

@@ -17,6 +17,7 @@ func (q *Queue) serve(t *Turn) {
 		if !q.answer(t, q.getters[0]) {
 			return
 		}
+		q.getters[0].hold.gets--
 		q.getters = q.getters[1:]
 	}
 	q.dispatch(t)
@@ -133,6 +134,7 @@ func (q *Queue) get(t *Turn, g getter) {
 		q.answerEmpty(t, g)
 		return
 	}
+	g.hold.gets++
 	q.getters = append(q.getters, g)
 }
 

@@ -12,20 +12,22 @@ const (
 // load asks the store for the next cold messages of a lane. One request per
 // lane is under way at a time.
 func (q *Queue) load(l *lane) {
-	if l.reading || q.closed {
+	if l.reading || l.retry != 0 || q.closed {
 		return
 	}
 	l.reading = true
-	epoch := l.epoch
+	epoch, to := l.epoch, l.last
 	q.reads = append(q.reads, &ReadRequest{
-		Lane: l.id, From: l.cold.from, To: l.last, Max: loadCount, MaxBytes: q.eng.load,
-		Then: func(t *Turn, msgs []Stored, next uint64, err error) { q.loaded(t, l, epoch, msgs, next, err) },
+		Lane: l.id, From: l.cold.from, To: to, Max: loadCount, MaxBytes: q.eng.load,
+		Then: func(t *Turn, msgs []Stored, next uint64, err error) {
+			q.loaded(t, l, epoch, msgs, min(next, to+1), err)
+		},
 	})
 }
 
-// loaded takes a read's messages into memory. The request was bounded by the
-// newest message the queue knew: the store may have committed more whose
-// enqueue is still to come.
+// loaded takes a read's messages into memory; next is where the following read
+// begins. The request was bounded by the newest message the queue knew: the
+// store may have committed more whose enqueue is still to come.
 func (q *Queue) loaded(t *Turn, l *lane, epoch uint32, msgs []Stored, next uint64, err error) {
 	q.mu.Lock()
 	if q.closed || l.epoch != epoch {
@@ -35,6 +37,10 @@ func (q *Queue) loaded(t *Turn, l *lane, epoch uint32, msgs []Stored, next uint6
 	l.reading = false
 	if err != nil {
 		q.stats.ReadErrors++
+	}
+	// Messages the store cannot read are left to it, unsettled: those behind
+	// them must not wait for ever.
+	if next <= l.cold.from {
 		l.retry = t.Now + loadRetry
 		q.schedule(l.retry)
 		q.leave(t)

@@ -22,8 +22,9 @@ type routing struct {
 	seen     map[*Queue]struct{} // in use from manyQueues on
 	pending  []*Exchange
 	visited  []*Exchange
-	matches  int        // bindings taken at the exchange being visited
-	bindings []*binding // scratch of topic matching
+	passed   map[*Exchange]struct{} // in use from manyQueues on, instead of visited
+	matches  int                    // bindings taken at the exchange being visited
+	bindings []*binding             // scratch of topic matching
 }
 
 // manyQueues is the number of queues from which looking for duplicates by
@@ -36,7 +37,11 @@ func (rt *routing) reset(v *VHost, m *Message, extra []string) {
 	rt.deliverAt, rt.keyOnly = 0, true
 	rt.vhost, rt.msg, rt.extra = v, m, extra
 	rt.props, rt.decoded = nil, false
+	if len(rt.seen) > manyQueues*64 {
+		rt.seen = nil // clearing a huge map costs its capacity each time
+	}
 	clear(rt.seen)
+	clear(rt.passed)
 	clear(rt.visited)
 	rt.pending, rt.visited = rt.pending[:0], rt.visited[:0]
 }
@@ -44,7 +49,7 @@ func (rt *routing) reset(v *VHost, m *Message, extra []string) {
 // release drops what would keep a message alive between two routes.
 func (rt *routing) release() {
 	rt.msg, rt.extra, rt.props = nil, nil, nil
-	clear(rt.bindings[:cap(rt.bindings)])
+	clear(rt.bindings)
 }
 
 // route finds the queues a message published to ex reaches: under its routing
@@ -79,12 +84,9 @@ func (rt *routing) byName(key string) {
 
 // visit matches at one exchange and goes to its alternate if nothing did.
 func (rt *routing) visit(x *Exchange) {
-	for _, been := range rt.visited {
-		if been == x {
-			return
-		}
+	if rt.been(x) {
+		return
 	}
-	rt.visited = append(rt.visited, x)
 	rt.matches = 0
 	if x == rt.vhost.standard {
 		before := len(rt.queues)
@@ -112,6 +114,32 @@ func (rt *routing) visit(x *Exchange) {
 			rt.pending = append(rt.pending, alt)
 		}
 	}
+}
+
+// been remembers x and reports whether it was there before.
+func (rt *routing) been(x *Exchange) bool {
+	if len(rt.visited) < manyQueues {
+		for _, v := range rt.visited {
+			if v == x {
+				return true
+			}
+		}
+		rt.visited = append(rt.visited, x)
+		return false
+	}
+	if len(rt.passed) == 0 {
+		if rt.passed == nil {
+			rt.passed = make(map[*Exchange]struct{})
+		}
+		for _, v := range rt.visited {
+			rt.passed[v] = struct{}{}
+		}
+	}
+	if _, been := rt.passed[x]; been {
+		return true
+	}
+	rt.passed[x] = struct{}{}
+	return false
 }
 
 // take is called by routers for every binding that matches.

@@ -286,7 +286,8 @@ func TestConsistentHash(t *testing.T) {
 		}
 	}
 	bind := func(key string) error { return s.Bind(w.turn, Binding{Source: "h", Destination: "a", Key: key}, nil) }
-	w.refused(bind("x"), Precondition, `The binding key must be an integer: "x"`)
+	w.refused(bind("x"), Precondition, `The binding key must be an integer: <<"x">>`)
+	w.refused(bind(""), Precondition, "The binding key must be an integer: <<>>")
 	w.refused(bind("0"), Precondition, "The binding key must be greater than 0")
 }
 
@@ -405,4 +406,64 @@ func TestRecentHistory(t *testing.T) {
 		t.Errorf("a queue bound late gets %d messages, want 2", ready)
 	}
 	w.expect("rh", "x", "q")
+}
+
+func TestLongChainOfExchanges(t *testing.T) {
+	w := newTopo(t)
+	s := w.session()
+	const n = 3 * manyQueues
+	name := func(i int) string { return fmt.Sprint("x", i%n) }
+	for i := range n {
+		w.exchange(s, name(i), TypeFanout)
+	}
+	for i := range n {
+		w.link(s, name(i), name(i+1), "")
+		w.link(s, name(i), name(i+2), "")
+	}
+	w.queue(s, "q")
+	w.bind(s, name(n/2), "q", "")
+	for i := range n {
+		w.expect(name(i), "k", "q")
+	}
+}
+
+func BenchmarkBind(b *testing.B) {
+	t := &testing.T{}
+	w := newTopo(t)
+	s := w.session()
+	w.queue(s, "q")
+	for i := 0; b.Loop(); i++ {
+		d := Binding{Source: "amq.topic", Destination: "q", Key: "device." + strconv.Itoa(i) + ".#"}
+		if err := s.Bind(w.turn, d, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkRoute(b *testing.B) {
+	t := &testing.T{}
+	w := newTopo(t)
+	s := w.session()
+	for i := range 10_000 {
+		q := fmt.Sprint("q", i%100)
+		if i < 100 {
+			w.queue(s, q)
+		}
+		w.bind(s, "amq.topic", q, fmt.Sprint("device.", i, ".*"))
+		w.bind(s, "amq.direct", q, strconv.Itoa(i))
+	}
+	for name, m := range map[string]*Message{
+		"amq.topic": {RoutingKey: "device.77.temp"}, "amq.direct": {RoutingKey: "77"}, "": {RoutingKey: "q7"},
+	} {
+		b.Run("x="+name, func(b *testing.B) {
+			var rt routing
+			ex := w.v.exchange(name)
+			for b.Loop() {
+				w.v.route(&rt, ex, m, nil)
+			}
+			if len(rt.queues) != 1 {
+				b.Fatal("not routed")
+			}
+		})
+	}
 }

@@ -29,9 +29,10 @@ type Session struct {
 	sharedLimit atomic.Int64
 	sharedUsed  atomic.Int64
 
-	mu    sync.Mutex // guards subs against goroutines that return shared credit
-	subs  []*Subscription
-	holds map[*Queue]*hold // owner's goroutine only
+	mu      sync.Mutex // guards subs against goroutines that return shared credit
+	subs    []*Subscription
+	holds   map[*Queue]*hold // owner's goroutine only
+	holdMax int              // number of holds at which those not needed are forgotten
 }
 
 // OpenSession starts a session of c whose deliveries and receipts go to sink. c
@@ -53,8 +54,9 @@ func (s *Session) hold(q *Queue) *hold {
 	if h := s.holds[q]; h != nil {
 		return h
 	}
-	if len(s.holds) >= maxIdleHolds {
+	if len(s.holds) >= max(s.holdMax, maxIdleHolds) {
 		s.forgetHolds()
+		s.holdMax = 2 * len(s.holds)
 	}
 	h := &hold{session: s, head: -1, tail: -1}
 	s.holds[q] = h
@@ -68,7 +70,7 @@ const maxIdleHolds = 1024
 func (s *Session) forgetHolds() {
 	for q, h := range s.holds {
 		q.mu.Lock()
-		if h.n == 0 && h.subs == 0 {
+		if h.n+h.subs+h.gets == 0 {
 			delete(s.holds, q)
 		}
 		q.mu.Unlock()
@@ -79,12 +81,17 @@ func (s *Session) forgetHolds() {
 // subscriptions together, those that exist included; 0 lifts the bound.
 func (s *Session) SetSharedCredit(t *Turn, n int) {
 	if s.sharedLimit.Load() == 0 && n > 0 {
-		// Deliveries that are out already count from now on.
+		// Deliveries that are out already count from now on. Nothing goes out
+		// while they are counted.
+		const barrier = 1 << 40
+		s.sharedUsed.Add(barrier)
+		s.sharedLimit.Store(int64(n))
 		for q, h := range s.holds {
 			q.mu.Lock()
 			s.sharedUsed.Add(q.ledger.share(h))
 			q.mu.Unlock()
 		}
+		s.sharedUsed.Add(-barrier)
 	}
 	s.sharedLimit.Store(int64(max(n, 0)))
 	s.wakeAll(t)
@@ -134,7 +141,7 @@ func (s *Session) borrowShared() (counted, ok bool) {
 func (s *Session) returnShared(n int64) (wake bool) {
 	limit := s.sharedLimit.Load()
 	left := s.sharedUsed.Add(-n)
-	return limit == 0 || left+n >= limit && left < limit
+	return limit != 0 && left+n >= limit && left < limit
 }
 
 // Close ends the session: its subscriptions end, an open transaction is rolled

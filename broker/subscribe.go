@@ -13,6 +13,9 @@ func (s *Session) Subscribe(t *Turn, o SubscribeOptions) (*Subscription, error) 
 	if s.tagged(o.Tag) {
 		return nil, errf(NotAllowed, "attempt to reuse consumer tag '%s'", o.Tag)
 	}
+	if q.kind != KindClassic && s.sharedLimit.Load() > 0 {
+		return nil, errf(NotImplemented, "%s does not support global qos", q.vhost.queueText(q.name))
+	}
 	sub := &Subscription{
 		Tag: o.Tag, Queue: q, NoAck: o.NoAck,
 		session: s, prefetch: max(o.Prefetch, 0), exclusive: o.Exclusive, args: o.Args,

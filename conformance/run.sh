@@ -31,7 +31,7 @@ suite() {
 	grep -E 'published=|seed:|kills in|resident memory each' "$logs/$1.log" | sed 's/^ *[a-z_]*\.go:[0-9]*: /   /'
 	[ "$s" -eq 0 ] || { echo "   $s skipped:" && grep -A2 -E '^ *--- SKIP' "$logs/$1.log"; }
 	if [ "$status" -ne 0 ]; then
-		grep -E -A12 '^ *--- FAIL|^panic|^FAIL' "$logs/$1.log" | head -300
+		grep -E '^ *--- FAIL|^ +[a-z_]+\.go:[0-9]+:|^        |^panic|^FAIL|^stop:|ended' "$logs/$1.log" | head -300
 	fi
 }
 

@@ -56,15 +56,7 @@ func (s *Store) applyEntry(t *broker.Turn, e *Entry) error {
 	s.seqs = s.seqs[:0]
 	s.mu.Lock()
 	s.waitForMemory()
-	for i := range s.staged {
-		p := &s.staged[i]
-		if err = s.applyRecords(p.data, p.header.records, mine); err != nil {
-			break
-		}
-	}
-	if err == nil {
-		err = s.applyRecords(data, h.records, mine)
-	}
+	err = s.applyParts(append(s.staged, staged{h, data}), mine)
 	s.staged = nil
 	s.applied = e.Index
 	s.stats.Entries++
@@ -77,6 +69,38 @@ func (s *Store) applyEntry(t *broker.Turn, e *Entry) error {
 		s.requestCheckpoint()
 	}
 	return s.committed(t, &h, mine)
+}
+
+// applyParts adds the records of the entries of a batch, nearly always one.
+func (s *Store) applyParts(parts []staged, mine bool) error {
+	for len(parts) > 0 {
+		data, records, n := parts[0].data, parts[0].header.records, 1
+		for n < len(parts) && parts[n-1].header.flags&entrySplit != 0 {
+			n++
+		}
+		if n > 1 {
+			data, records = joinParts(parts[:n])
+		}
+		if err := s.applyRecords(data, records, mine); err != nil {
+			return err
+		}
+		parts = parts[n:]
+	}
+	return nil
+}
+
+// joinParts makes one entry of those over which a record is split.
+func joinParts(parts []staged) (data []byte, records uint32) {
+	size := entryHeaderSize
+	for i := range parts {
+		size += len(parts[i].data) - entryHeaderSize
+		records += parts[i].header.records
+	}
+	data = make([]byte, entryHeaderSize, size)
+	for i := range parts {
+		data = append(data, parts[i].data[entryHeaderSize:]...)
+	}
+	return data, records
 }
 
 // waitForMemory holds the log back while a flush is behind by a whole memory

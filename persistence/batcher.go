@@ -94,16 +94,14 @@ func (q *batcher) append(b *broker.Batch) (int64, error) {
 func sizeOf(b *broker.Batch) (int, error) {
 	size := 24*len(b.Settles) + 24*len(b.Counts) + 24*len(b.Trims)
 	for i := range b.Publishes {
-		p := &b.Publishes[i]
-		n := 64 + len(p.Msg.Exchange) + p.Msg.Size() + 20*len(p.Targets)
+		n := publishSize(&b.Publishes[i])
 		if n > RecordSizeMax {
 			return 0, fmt.Errorf("persistence: message of %d bytes", n)
 		}
 		size += n
 	}
 	for i := range b.Definitions {
-		d := &b.Definitions[i]
-		n := 32 + len(d.Kind) + len(d.Key) + len(d.Value)
+		n := definitionSize(&b.Definitions[i])
 		if n > RecordSizeMax {
 			return 0, fmt.Errorf("persistence: definition of %d bytes", n)
 		}
@@ -111,6 +109,12 @@ func sizeOf(b *broker.Batch) (int, error) {
 	}
 	return size, nil
 }
+
+func publishSize(p *broker.StorePublish) int {
+	return 64 + len(p.Msg.Exchange) + p.Msg.Size() + 20*len(p.Targets)
+}
+
+func definitionSize(d *broker.Definition) int { return 32 + len(d.Kind) + len(d.Key) + len(d.Value) }
 
 func (q *batcher) encode(b *broker.Batch) {
 	e := q.cur
@@ -139,42 +143,70 @@ func (q *batcher) encode(b *broker.Batch) {
 // encodeParts encodes a batch that is too long for one entry: all entries but
 // the last say that there is more, and are applied with the last.
 func (q *batcher) encodeParts(b *broker.Batch) int64 {
-	var total int64
-	room := func() {
-		if len(q.cur.data) >= PartSizeMax {
-			total += q.endPart()
-		}
-	}
 	if len(q.cur.data) > entryHeaderSize { // what is before it must not wait for it
 		q.endEntry()
 		q.cur = q.newEntry(PartSizeMax)
 	}
+	var total int64
 	for i := range b.Publishes {
+		p := &b.Publishes[i]
+		total += q.makeRoom(publishSize(p))
 		q.encode(&broker.Batch{Publishes: b.Publishes[i : i+1]})
-		room()
+		total += q.split()
 	}
 	for i := range b.Definitions {
+		total += q.makeRoom(definitionSize(&b.Definitions[i]))
 		q.encode(&broker.Batch{Definitions: b.Definitions[i : i+1]})
-		room()
+		total += q.split()
 	}
-	q.encode(&broker.Batch{Settles: b.Settles, Counts: b.Counts, Trims: b.Trims})
-	q.cur.size = int64(len(q.cur.data) - entryHeaderSize)
-	total += q.cur.size
+	for s := range slices.Chunk(b.Settles, PartSizeMax/64) {
+		total += q.makeRoom(24 * len(s))
+		q.encode(&broker.Batch{Settles: s})
+	}
+	for c := range slices.Chunk(b.Counts, PartSizeMax/64) {
+		total += q.makeRoom(24 * len(c))
+		q.encode(&broker.Batch{Counts: c})
+	}
+	for t := range slices.Chunk(b.Trims, PartSizeMax/64) {
+		total += q.makeRoom(24 * len(t))
+		q.encode(&broker.Batch{Trims: t})
+	}
+	e := q.cur
+	e.size = int64(len(e.data) - entryHeaderSize)
 	if b.Then != nil {
-		q.cur.waits = append(q.cur.waits, wait{b, 0})
+		e.waits = append(e.waits, wait{b, 0})
 	}
 	q.endEntry()
+	return total + e.size
+}
+
+// makeRoom ends the part that is being filled if size more bytes are too many.
+func (q *batcher) makeRoom(size int) int64 {
+	if n := len(q.cur.data); n == entryHeaderSize || n+size <= PartSizeMax {
+		return 0
+	}
+	return q.endPart(entryMore)
+}
+
+// split divides a record that is longer than a part.
+func (q *batcher) split() int64 {
+	var total int64
+	for len(q.cur.data) > PartSizeMax {
+		rest := q.cur.data[PartSizeMax:]
+		q.cur.data = q.cur.data[:PartSizeMax]
+		total += q.endPart(entryMore | entrySplit)
+		q.cur.data = append(q.cur.data, rest...)
+	}
 	return total
 }
 
-func (q *batcher) endPart() int64 {
+func (q *batcher) endPart(flags uint8) int64 {
 	e := q.cur
-	e.flags = entryMore
+	e.flags = flags
 	e.size = int64(len(e.data) - entryHeaderSize)
-	targets := e.targets
 	q.endEntry()
 	q.cur = q.newEntry(PartSizeMax)
-	q.cur.targets = targets
+	q.cur.targets = e.targets
 	return e.size
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/hermodmq/hermod/persistence/logtest"
 )
 
-func benchStore(b *testing.B, dir string, disk *logtest.Disk) *persistence.Store {
+func benchStore(b testing.TB, dir string, disk *logtest.Disk) *persistence.Store {
 	s, err := persistence.Open(persistence.Options{Dir: dir, Log: disk.Open(), Logger: quiet(), CheckpointInterval: time.Hour})
 	if err != nil {
 		b.Fatal(err)

@@ -21,11 +21,12 @@ const (
 // notes that memory is short, which Congested reports.
 func (s *Store) needsCheckpoint() bool {
 	full := s.table.active().pinned >= s.opts.MemtableSize
-	if full && s.flushing {
+	if full && s.busy {
 		s.memoryLow.Store(true)
 		s.congested.Store(true)
 	}
-	return !s.flushing && (full || s.definitionBytes >= definitionBytesMax || s.opts.Log.Size() >= s.opts.CheckpointBytes)
+	return !s.flushing && (full || s.definitionBytes >= definitionBytesMax ||
+		s.opts.Log.Size()-s.logBase.Load() >= s.opts.CheckpointBytes)
 }
 
 func (s *Store) requestCheckpoint() {
@@ -90,9 +91,10 @@ func (s *Store) checkpoint(compact bool) error {
 	begin := s.opts.Clock()
 	frozen, batch, applied := s.freeze()
 	if frozen == nil {
-		return nil
+		return s.copyDefinitions(begin, &metaBatch{}, !compact)
 	}
 	w := newSegmentWriter(s, applied)
+	defer s.endCheckpoint()
 	err := s.flushMessages(w, frozen)
 	if err == nil {
 		err = w.finish()
@@ -116,15 +118,59 @@ func (s *Store) checkpoint(compact bool) error {
 	if err := s.removeSegments(dead); err != nil {
 		return err
 	}
-	if err := s.opts.Log.Cut(applied, s.opts.LogKeep); err != nil {
-		return fmt.Errorf("persistence: cut the log at %d: %w", applied, err)
+	if err := s.writeHint(applied); err != nil {
+		return err
+	}
+	if err := s.cutLog(applied); err != nil {
+		return err
 	}
 	s.noteCheckpoint(begin, w)
-	s.relieve()
+	if err := s.copyDefinitions(begin, batch, !compact); err != nil {
+		return err
+	}
 	if compact {
 		return s.compact()
 	}
 	return nil
+}
+
+// copyInterval is how often running checkpoints renew meta.copy.
+const copyInterval = 10 * time.Minute
+
+// copyDefinitions renews meta.copy if b changed what is in it.
+func (s *Store) copyDefinitions(now time.Time, b *metaBatch, stopping bool) error {
+	s.copyDue = s.copyDue || slices.ContainsFunc(b.ops, func(o metaOp) bool {
+		return o.bucket == bucketDefinitions || o.bucket == bucketKeys
+	})
+	if s.opts.PlainMeta || !s.copyDue || !stopping && now.Sub(s.copied) < copyInterval {
+		return nil
+	}
+	s.copyDue, s.copied = false, now
+	return s.writeCopy()
+}
+
+// cutLog lets the log forget what the checkpoint has. While Log.Start replays,
+// the log may not be able to yet: then the next checkpoint does it.
+func (s *Store) cutLog(applied uint64) error {
+	err := s.opts.Log.Cut(applied, s.opts.LogKeep)
+	s.logBase.Store(s.opts.Log.Size())
+	switch {
+	case err == nil:
+		return nil
+	case s.starting.Load():
+		s.log.Info("the log cannot be cut while it is replayed", "index", applied, "error", err)
+		return nil
+	}
+	return fmt.Errorf("persistence: cut the log at %d: %w", applied, err)
+}
+
+// endCheckpoint lets publishers go on that waited for memory.
+func (s *Store) endCheckpoint() {
+	s.mu.Lock()
+	s.busy = false
+	s.memoryLow.Store(false)
+	s.mu.Unlock()
+	s.relieve()
 }
 
 func (s *Store) noteCheckpoint(begin time.Time, w *segmentWriter) {
@@ -153,7 +199,7 @@ func (s *Store) freeze() (frozen *memtable, batch *metaBatch, applied uint64) {
 	frozen = t.active()
 	t.gen++
 	t.mem[t.gen&1] = &memtable{}
-	s.flushing = true
+	s.flushing, s.busy = true, true
 	batch = &metaBatch{}
 	s.captureState(batch)
 	t.capture(batch)
@@ -179,7 +225,7 @@ func (s *Store) captureState(b *metaBatch) {
 	}
 	s.definitions, s.definitionBytes = map[string][]byte{}, 0
 	for _, id := range s.newKeys {
-		b.put(bucketKeys, binary.BigEndian.AppendUint32(nil, id), s.keys.keys[id].wrapped)
+		b.put(bucketKeys, binary.BigEndian.AppendUint32(nil, id), s.keys.wrapped(id))
 	}
 	s.newKeys = nil
 	if s.rebuilding && s.replayDone {
@@ -229,7 +275,9 @@ func (t *table) capture(b *metaBatch) {
 			b.delete(bucketCounts, key)
 			continue
 		}
-		b.put(bucketLanes, key, laneRow(l))
+		b.beginPut(bucketLanes, key)
+		b.buf = appendLaneRow(b.buf, l)
+		b.endPut()
 		if l.spanRows {
 			b.deleteRange(bucketSpans, key, spanKey(l.id, l.head/spanSize))
 			l.spanRows = len(l.spans) > 0
@@ -255,11 +303,10 @@ const (
 	spanRowBits     = 2
 )
 
-func laneRow(l *lane) []byte {
-	v := make([]byte, 1, 17)
-	v[0] = laneRowVersion
-	v = binary.LittleEndian.AppendUint64(v, l.head)
-	return binary.LittleEndian.AppendUint64(v, l.next)
+func appendLaneRow(dst []byte, l *lane) []byte {
+	dst = append(dst, laneRowVersion)
+	dst = binary.LittleEndian.AppendUint64(dst, l.head)
+	return binary.LittleEndian.AppendUint64(dst, l.next)
 }
 
 func spanRow(p *span) []byte {
@@ -370,6 +417,7 @@ func (s *Store) install(frozen *memtable, w *segmentWriter) {
 	s.memoryLow.Store(false)
 	s.flushed.Broadcast()
 	s.mu.Unlock()
+	s.relieve()
 }
 
 // addExtent gives l a new last extent unless all of it is settled by now.

@@ -93,14 +93,29 @@ func (s *Store) victims() []*segment {
 	return list
 }
 
-// compact copies what is unsettled in sparse segments into a new one, so that
-// a few stuck messages do not hold the disk space of many settled ones. It
-// runs behind a checkpoint, at most one segment's worth at a time.
+// compact rewrites sparse segments, so that a few stuck messages do not hold
+// the disk space of many settled ones. It runs behind a checkpoint, a segment's
+// worth at a time, and stops as soon as the next checkpoint is due.
 func (s *Store) compact() error {
-	victims := s.victims()
-	if len(victims) == 0 {
-		return nil
+	for {
+		victims := s.victims()
+		if len(victims) == 0 {
+			return nil
+		}
+		if err := s.rewrite(victims); err != nil {
+			return err
+		}
+		s.mu.RLock()
+		stop := s.closed || s.needsCheckpoint()
+		s.mu.RUnlock()
+		if stop || s.failed.Load() {
+			return nil
+		}
 	}
+}
+
+// rewrite copies what is unsettled in victims into new segments.
+func (s *Store) rewrite(victims []*segment) error {
 	chosen := map[uint32]*segment{}
 	var lanes []uint64
 	for _, g := range victims {

@@ -77,6 +77,13 @@ func (k *keyring) has(id uint32) bool {
 	return ok
 }
 
+// wrapped returns a data key as it is stored.
+func (k *keyring) wrapped(id uint32) []byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.keys[id].wrapped
+}
+
 // create makes a new data key and uses it from now on.
 func (k *keyring) create() error {
 	var raw [4 + dataKeySize + 12]byte
@@ -114,6 +121,14 @@ func (k *keyring) add(id uint32, wrapped []byte) error {
 	defer k.mu.Unlock()
 	k.keys[id] = dataKey{plain: plain, wrapped: append([]byte(nil), wrapped...)}
 	return nil
+}
+
+// addRow is add for a row of the metadata.
+func (k *keyring) addRow(key, wrapped []byte) error {
+	if len(key) != 4 {
+		return &CorruptionError{File: "meta", Reason: "key row"}
+	}
+	return k.add(binary.BigEndian.Uint32(key), wrapped)
 }
 
 func (k *keyring) derive(id uint32, label string, unique []byte) cipher.AEAD {

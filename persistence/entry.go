@@ -17,6 +17,8 @@ const (
 
 	entryEncrypted = 1 << 0
 	entryMore      = 1 << 1 // the batch goes on in the next entry of this epoch
+	entrySplit     = 1 << 2 // so does the last record; its number counts here
+	entryFlags     = entryEncrypted | entryMore | entrySplit
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -89,7 +91,7 @@ func openEntry(index uint64, data []byte, keys *keyring) (entryHeader, []byte, e
 	if entryChecksum(data) != binary.LittleEndian.Uint32(data[32:]) {
 		return bad("entry checksum")
 	}
-	if data[2] != entryVersion || data[3]&^(entryEncrypted|entryMore) != 0 {
+	if data[2] != entryVersion || data[3]&^entryFlags != 0 {
 		return entryHeader{}, nil, formatError("entry", int(data[2]))
 	}
 	h := entryHeader{

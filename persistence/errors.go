@@ -17,6 +17,10 @@ var (
 	// ErrKeyRequired reports encrypted data without a master key.
 	ErrKeyRequired = errors.New("persistence: the data directory is encrypted and no master key was given")
 
+	// ErrMetadataLost reports segments without the metadata that names them.
+	// Rebuild makes new metadata from the segments.
+	ErrMetadataLost = errors.New("persistence: there are segments but no metadata; rebuild it")
+
 	// ErrClosed reports use after Close or after a fatal error.
 	ErrClosed = errors.New("persistence: store is closed")
 )

@@ -606,3 +606,35 @@ func TestBellsRingOncePerGroup(t *testing.T) {
 		t.Errorf("%d rings for 51 batches", rings)
 	}
 }
+
+// TestFullMemoryTableHoldsPublishers keeps a flush from ending.
+func TestFullMemoryTableHoldsPublishers(t *testing.T) {
+	r := newRig(t, true, func(o *persistence.Options) {
+		small(o)
+		o.InFlightBytes = 1 << 40
+	})
+	hang := vfs.HangSyncs("*.seg")
+	s, _ := failing(t, r, hang)
+	defer s.Close()
+	hang.Arm()
+	body := strings.Repeat("m", 10_000)
+	for i := 0; !s.Congested(); i++ {
+		if i == 1000 {
+			t.Fatal("ten memory tables full and no congestion")
+		}
+		commit(t, s, put(1, body))
+	}
+	<-hang.Hung()
+	if st := s.Stats(); st.MemtableBytes > 4*r.opts.MemtableSize {
+		t.Errorf("%d bytes in memory", st.MemtableBytes)
+	}
+	commit(t, s, settle(1, 1, 1)) // settlements go on
+	relieved := make(chan struct{})
+	s.OnRelief(func() { close(relieved) })
+	hang.Release()
+	select {
+	case <-relieved:
+	case <-time.After(patience):
+		t.Fatal("no relief")
+	}
+}

@@ -15,22 +15,25 @@ import (
 	"github.com/hermodmq/hermod/persistence/vfs"
 )
 
-const (
-	plainName    = "meta.plain"
-	plainNewName = "meta.plain.new"
-)
+const plainName = "meta.plain"
 
 // plainMeta keeps all rows in memory and writes them to a new file at every
 // commit, which replaces the old one by rename.
 type plainMeta struct {
 	fs   vfs.FS
 	dir  string
+	name string
 	rows map[string][]byte // bucket byte and key
 }
 
 func openPlainMeta(fsys vfs.FS, dir string) (metadata, error) {
-	m := &plainMeta{fs: fsys, dir: dir, rows: map[string][]byte{}}
-	f, err := fsys.Open(path.Join(dir, plainName))
+	return openPlainFile(fsys, dir, plainName)
+}
+
+// openPlainFile opens a file of rows; a missing one is empty.
+func openPlainFile(fsys vfs.FS, dir, name string) (metadata, error) {
+	m := &plainMeta{fs: fsys, dir: dir, name: name, rows: map[string][]byte{}}
+	f, err := fsys.Open(path.Join(dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil
 	}
@@ -43,13 +46,13 @@ func openPlainMeta(fsys vfs.FS, dir string) (metadata, error) {
 		return nil, err
 	}
 	if len(data) < 4 || crc32.Checksum(data[4:], castagnoli) != binary.LittleEndian.Uint32(data) {
-		return nil, &CorruptionError{File: plainName, Reason: "checksum"}
+		return nil, &CorruptionError{File: name, Reason: "checksum"}
 	}
 	for r := (reader{b: data[4:]}); len(r.b) > 0; {
 		key := r.take(r.uvarint())
 		value := r.take(r.uvarint())
 		if r.bad {
-			return nil, &CorruptionError{File: plainName, Reason: "row is cut short"}
+			return nil, &CorruptionError{File: name, Reason: "row is cut short"}
 		}
 		m.rows[string(key)] = value
 	}
@@ -94,7 +97,7 @@ func (m *plainMeta) write() error {
 		data = append(data, m.rows[k]...)
 	}
 	binary.LittleEndian.PutUint32(data, crc32.Checksum(data[4:], castagnoli))
-	name := path.Join(m.dir, plainNewName)
+	name := path.Join(m.dir, m.name+".new")
 	f, err := m.fs.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
@@ -106,13 +109,13 @@ func (m *plainMeta) write() error {
 		err = cerr
 	}
 	if err == nil {
-		err = m.fs.Rename(name, path.Join(m.dir, plainName))
+		err = m.fs.Rename(name, path.Join(m.dir, m.name))
 	}
 	if err == nil {
 		err = m.fs.SyncDir(m.dir)
 	}
 	if err != nil {
-		return fmt.Errorf("persistence: write %s: %w", plainName, err)
+		return fmt.Errorf("persistence: write %s: %w", m.name, err)
 	}
 	return nil
 }

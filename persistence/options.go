@@ -20,12 +20,13 @@ const (
 	ConfirmOS   Confirm = "os"    // handed to the kernel
 )
 
-// Limits of one entry.
+// Limits of what travels through the log.
 const (
 	// PartSizeMax bounds an entry: a batch that is longer travels in several
-	// entries that are applied together.
-	PartSizeMax = 8 << 20
-	// RecordSizeMax bounds one record (a message or a definition).
+	// entries, which are applied together. A Log must take entries of this size
+	// and 64 bytes more.
+	PartSizeMax = 4 << 20
+	// RecordSizeMax bounds one message or definition.
 	RecordSizeMax = 48 << 20
 )
 

@@ -36,10 +36,13 @@ type cachedBlock struct {
 	block    *block
 }
 
-// Read implements broker.Store. A message that cannot be read gives an error:
-// with a *CorruptionError, next lies behind the messages it names; who settles
-// them gets rid of them. Messages alias the block they were read from, up to
-// 64 KiB.
+// Read implements broker.Store. Messages alias the block they were read from,
+// up to 64 KiB.
+//
+// If the block at From is damaged, the answer is a *CorruptionError, no
+// messages, and a next behind the block: the unsettled messages from From to
+// next-1 are lost. Asking again gives the same answer; the caller settles them
+// to get rid of them and goes on at next.
 func (s *Store) Read(r *broker.ReadRequest) {
 	w := s.readers[uint64(r.Lane)%uint64(len(s.readers))]
 	w.mu.Lock()

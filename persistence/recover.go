@@ -12,16 +12,20 @@ import (
 	"sync"
 
 	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/persistence/vfs"
 )
 
 const (
 	lockName      = "lock"
 	corruptSuffix = ".corrupt"
 
-	// recoveryReads bounds how many blocks Recover reads to be exact about the
-	// bytes and the age of lanes whose extents are partly settled. Beyond it
-	// the numbers are estimates.
-	recoveryReads = 4096
+	// Bounds on how many blocks Recover reads to be exact about the bytes of
+	// partly settled extents, and about the age of the oldest message of a
+	// lane. Beyond them bytes are estimates and ages unknown.
+	partlyReadsMax = 1024
+	oldestReadsMax = 256
+	// lostReportsMax bounds how many runs of lost messages are logged one by one.
+	lostReportsMax = 100
 	// footerReaders open segments in parallel.
 	footerReaders = 4
 )
@@ -88,6 +92,10 @@ func (s *Store) loadState() error {
 	}
 	b := &metaBatch{}
 	if v, ok := state[stateFormat]; !ok {
+		// Opening would remove segments that no row names.
+		if lost, err := hasSegments(s.opts.FS, s.opts.Dir); err != nil || lost {
+			return cmp.Or(err, ErrMetadataLost)
+		}
 		b.put(bucketState, []byte(stateFormat), binary.LittleEndian.AppendUint32(nil, metaFormat))
 	} else if r := (reader{b: v}); r.uint32() != metaFormat || r.bad {
 		return formatError("metadata", int(v[0]))
@@ -114,22 +122,21 @@ func (s *Store) loadState() error {
 	return s.meta.commit(b)
 }
 
+func hasSegments(fs vfs.FS, dir string) (bool, error) {
+	names, err := fs.ReadDir(dir)
+	if err != nil {
+		return false, fmt.Errorf("persistence: %w", err)
+	}
+	return slices.ContainsFunc(names, func(name string) bool { _, ok := segmentIDOf(name); return ok }), nil
+}
+
 // loadKeys unwraps the data keys and makes the first one if encryption was
 // just turned on.
 func (s *Store) loadKeys(b *metaBatch) error {
-	var last uint32
-	err := s.meta.load(bucketKeys, func(k, v []byte) error {
-		if len(k) != 4 {
-			return &CorruptionError{File: "meta", Reason: "key row"}
-		}
-		id := binary.BigEndian.Uint32(k)
-		last = id
-		return s.keys.add(id, v)
-	})
+	err := s.meta.load(bucketKeys, s.keys.addRow)
 	if err != nil || s.keys.master == nil {
 		return err
 	}
-	s.keys.current = last
 	if s.keys.nameKey != 0 && s.keys.has(s.keys.nameKey) {
 		s.keys.current = s.keys.nameKey
 		return nil
@@ -139,7 +146,7 @@ func (s *Store) loadKeys(b *metaBatch) error {
 	}
 	id := s.keys.current
 	s.keys.nameKey = id
-	b.put(bucketKeys, binary.BigEndian.AppendUint32(nil, id), s.keys.keys[id].wrapped)
+	b.put(bucketKeys, binary.BigEndian.AppendUint32(nil, id), s.keys.wrapped(id))
 	b.put(bucketState, []byte(stateNameKey), binary.LittleEndian.AppendUint32(nil, id))
 	return nil
 }
@@ -405,7 +412,7 @@ func (s *Store) startBackground() {
 // key, wrapped: whoever holds the log and the master key can read it.
 func (s *Store) appendOwnKey() {
 	id := s.keys.current
-	data := appendKeyRecord(make([]byte, entryHeaderSize), id, s.keys.keys[id].wrapped)
+	data := appendKeyRecord(make([]byte, entryHeaderSize), id, s.keys.wrapped(id))
 	q := &s.batcher
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -445,10 +452,13 @@ func (s *Store) recovered() (*broker.Recovered, error) {
 	}
 	r := &broker.Recovered{Definitions: definitions, NextLane: broker.LaneID(s.table.nextLane)}
 	r.Lanes = make([]broker.LaneState, 0, len(s.table.lanes))
-	reads := recoveryReads
+	reads := readBudget{partly: partlyReadsMax, oldest: oldestReadsMax}
 	for _, l := range s.table.lanes {
 		s.reconcile(l)
 		r.Lanes = append(r.Lanes, s.laneState(l, &reads))
+	}
+	if s.stats.Lost > 0 {
+		s.log.Error("recovery gave up messages that nothing holds", "count", s.stats.Lost, "runs", s.lostReports)
 	}
 	slices.SortFunc(r.Lanes, func(a, b broker.LaneState) int { return cmp.Compare(a.Lane, b.Lane) })
 	return r, nil
@@ -527,12 +537,30 @@ func (s *Store) settleLost(l *lane, first, end uint64) {
 	}
 	if n := s.table.settle(l, first, end); n > 0 {
 		s.stats.Lost += n
+		if s.lostReports++; s.lostReports > lostReportsMax {
+			return
+		}
 		s.log.Error("messages are lost", "lane", l.id, "first", first, "last", end-1, "count", n)
 	}
 }
 
-// laneState sums up l. reads is how many more blocks may be read for it.
-func (s *Store) laneState(l *lane, reads *int) broker.LaneState {
+// readBudget is how many more blocks may be read for exactness.
+type readBudget struct{ partly, oldest int }
+
+func (b *readBudget) spend(partly, oldest bool) bool {
+	switch {
+	case partly && b.partly > 0:
+		b.partly--
+	case oldest && b.oldest > 0:
+		b.oldest--
+	default:
+		return false
+	}
+	return true
+}
+
+// laneState sums up l.
+func (s *Store) laneState(l *lane, reads *readBudget) broker.LaneState {
 	st := broker.LaneState{Lane: broker.LaneID(l.id)}
 	extents := l.extents // settling what is lost shortens l.extents at the front
 	for i := range extents {
@@ -567,15 +595,14 @@ func receivedAt(data []byte) int64 {
 
 // sumExtent adds the unsettled part of e. It reads the block if the extent is
 // partly settled or holds the oldest message, as long as that is allowed.
-func (s *Store) sumExtent(st *broker.LaneState, l *lane, e *extent, reads *int) {
+func (s *Store) sumExtent(st *broker.LaneState, l *lane, e *extent, reads *readBudget) {
 	live := l.unsettled(e.first, e.end())
 	if live == 0 {
 		return
 	}
 	oldest := e.first <= l.head && l.head < e.end()
 	partly := live != uint64(e.n)
-	if (oldest || partly) && *reads > 0 {
-		*reads--
+	if reads.spend(partly, oldest) {
 		b, err := s.table.segments[e.seg].readBlock(l.id, e)
 		if err == nil {
 			s.sumBlock(st, l, e, b)

@@ -25,6 +25,7 @@ const (
 
 	blockMagic       = 0x4b4c4248 // "HBLK"
 	segmentEncrypted = 1 << 0
+	trailerLast      = 1 << 0
 )
 
 func segmentName(id uint32) string { return fmt.Sprintf("%010d.seg", id) }
@@ -46,6 +47,7 @@ type segment struct {
 	file    vfs.File
 	size    int64
 	applied uint64 // log index its checkpoint reached
+	last    bool   // the last segment of its checkpoint or compaction
 	aead    cipher.AEAD
 
 	total     uint64 // sequence numbers its extents cover
@@ -149,6 +151,8 @@ func (g *segment) readBlock(lane uint64, e *extent) (*block, error) {
 	return b, nil
 }
 
+const blockNeedsKey = "block is encrypted and there is no key"
+
 // openBlock checks the bytes of one block; reason is empty if they are good.
 func (g *segment) openBlock(buf []byte, off int64) (b *block, reason string) {
 	if len(buf) < blockHeaderSize || binary.LittleEndian.Uint32(buf) != blockMagic {
@@ -165,7 +169,7 @@ func (g *segment) openBlock(buf []byte, off int64) (b *block, reason string) {
 	body := buf[blockHeaderSize:]
 	if b.header.flags&segmentEncrypted != 0 {
 		if g.aead == nil {
-			return nil, "block is encrypted, the segment is not"
+			return nil, blockNeedsKey
 		}
 		plain, err := g.aead.Open(nil, counterNonce(uint64(off)), body, buf[8:blockHeaderSize])
 		if err != nil {
@@ -258,7 +262,8 @@ func (f *footerRow) extent(seg uint32) extent {
 }
 
 // openSegment opens a sealed segment, checks header, trailer and footer and
-// returns its table. It reads no block.
+// returns its table. It reads no block. Without a keyring, blocks of an
+// encrypted segment cannot be read.
 func openSegment(fs vfs.FS, path string, id uint32, keys *keyring) (*segment, []byte, error) {
 	file, err := fs.Open(path)
 	if err != nil {
@@ -301,7 +306,7 @@ func (g *segment) load(keys *keyring) ([]byte, error) {
 		return nil, g.corrupt(0, "header names another segment")
 	}
 	g.applied = le.Uint64(head[24:])
-	if le.Uint32(head[12:])&segmentEncrypted != 0 {
+	if le.Uint32(head[12:])&segmentEncrypted != 0 && keys != nil {
 		keyID := le.Uint32(head[32:])
 		if !keys.has(keyID) {
 			return nil, ErrKeyRequired
@@ -325,6 +330,7 @@ func (g *segment) loadFooter() ([]byte, error) {
 	if le.Uint64(tail[8:]) != uint64(g.id) || off < segmentHeaderSize || off+rows*footerRowSize != at {
 		return nil, g.corrupt(at, "footer does not fit the file")
 	}
+	g.last = le.Uint32(tail[32:])&trailerLast != 0
 	table := make([]byte, rows*footerRowSize)
 	if _, err := g.file.ReadAt(table, off); err != nil {
 		return nil, fmt.Errorf("persistence: read %s: %w", segmentName(g.id), err)
@@ -332,6 +338,7 @@ func (g *segment) loadFooter() ([]byte, error) {
 	if crc32.Checksum(table, castagnoli) != le.Uint32(tail[28:]) {
 		return nil, g.corrupt(off, "footer checksum")
 	}
+	g.total = 0
 	for i := int64(0); i < rows; i++ {
 		var f footerRow
 		f.get(table[i*footerRowSize:])

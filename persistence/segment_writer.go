@@ -10,7 +10,12 @@ import (
 	"github.com/hermodmq/hermod/persistence/vfs"
 )
 
-const writeBufferSize = 1 << 20
+const (
+	writeBufferSize = 1 << 20
+	// syncStep is how much is written between two syncs. One sync of a whole
+	// segment would keep the log's syncs waiting behind it.
+	syncStep = 8 << 20
+)
 
 // written is an extent on its way into the table.
 type written struct {
@@ -28,6 +33,7 @@ type segmentWriter struct {
 	file   vfs.File
 	seg    *segment
 	off    int64
+	synced int64 // offset of the last sync
 	buf    []byte
 	footer []byte
 	aead   cipher.AEAD
@@ -83,7 +89,7 @@ func (w *segmentWriter) endBlock() error {
 	}
 	size := int64(len(w.block) + len(w.index) + gcmOverhead)
 	if w.seg != nil && w.off > segmentHeaderSize && w.off+size > w.s.opts.SegmentSize {
-		if err := w.endSegment(); err != nil {
+		if err := w.endSegment(false); err != nil {
 			return err
 		}
 	}
@@ -131,7 +137,7 @@ func (w *segmentWriter) beginSegment() error {
 	if err != nil {
 		return err
 	}
-	w.file, w.off, w.buf, w.footer, w.aead = file, 0, w.buf[:0], w.footer[:0], nil
+	w.file, w.off, w.synced, w.buf, w.footer, w.aead = file, 0, 0, w.buf[:0], w.footer[:0], nil
 	w.seg = &segment{id: id, path: name, fs: w.s.opts.FS, file: file, applied: w.applied}
 	w.seg.pins.Store(1)
 	le := binary.LittleEndian
@@ -177,10 +183,16 @@ func (w *segmentWriter) flush() error {
 	}
 	_, err := w.file.Write(w.buf)
 	w.buf = w.buf[:0]
+	if err == nil && w.off-w.synced >= syncStep {
+		w.synced = w.off
+		err = w.s.watch.sync(w.file.Sync)
+	}
 	return err
 }
 
-func (w *segmentWriter) endSegment() error {
+// endSegment seals the file. last says that nothing follows it: with that one,
+// everything up to the log index in the header is in segments.
+func (w *segmentWriter) endSegment(last bool) error {
 	g := w.seg
 	g.dataBytes = w.off - segmentHeaderSize
 	le := binary.LittleEndian
@@ -190,7 +202,9 @@ func (w *segmentWriter) endSegment() error {
 	le.PutUint64(tail[16:], uint64(w.off))
 	le.PutUint32(tail[24:], uint32(len(w.footer)/footerRowSize))
 	le.PutUint32(tail[28:], crc32.Checksum(w.footer, castagnoli))
-	le.PutUint64(tail[32:], w.applied)
+	if last {
+		le.PutUint32(tail[32:], trailerLast)
+	}
 	le.PutUint32(tail[44:], crc32.Checksum(tail[:44], castagnoli))
 	if err := w.write(w.footer); err != nil {
 		return err
@@ -213,7 +227,7 @@ func (w *segmentWriter) finish() error {
 		return err
 	}
 	if w.seg != nil {
-		if err := w.endSegment(); err != nil {
+		if err := w.endSegment(true); err != nil {
 			return err
 		}
 	}

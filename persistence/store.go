@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hermodmq/hermod/broker"
 )
@@ -23,6 +24,7 @@ type Store struct {
 
 	batcher   batcher
 	pending   atomic.Int64 // appended bytes that did not commit yet
+	logBase   atomic.Int64 // size of the log after the last cut, which may leave some
 	memoryLow atomic.Bool  // the active memory table is full and the other one not flushed yet
 	congested atomic.Bool
 	relief    relief
@@ -42,16 +44,20 @@ type Store struct {
 	definitions     map[string][]byte // changed since the last checkpoint: name to record body
 	definitionBytes int64
 	newKeys         []uint32
-	flushing        bool
+	flushing        bool // a frozen memory table is being written
+	busy            bool // a checkpoint runs, from freezing to compaction
 	rebuilding      bool // replaying a log whose sequence numbers are lost
 	replayDone      bool
 	closed          bool
+	lostReports     int
 	stats           counters
 
 	checkpointMu   sync.Mutex // one checkpoint at a time
 	checkpointWish chan struct{}
 	checkpointed   uint64 // index of the last one
 	checkpoints    uint64
+	copied         time.Time // when meta.copy was written
+	copyDue        bool
 	nextSegment    uint32
 	readers        []*readWorker
 	stopBackground chan struct{}

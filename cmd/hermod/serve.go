@@ -71,8 +71,7 @@ type node struct {
 	store  *persistence.Store
 	core   *broker.Broker
 	server *transport.Server
-	admin  *admin.Server
-	stop   []func() error // further listeners
+	stop   []func() error // metrics and admin
 
 	ticker chan struct{} // closed to stop the clock
 	ticked chan struct{} // closed when it has stopped
@@ -325,9 +324,11 @@ func (n *node) samples() []http.Sample {
 func (n *node) openAdmin() error {
 	ln, err := admin.Listen(n.config.DataDir)
 	if err != nil {
-		return err
+		// Some file systems hold no sockets; clients can be served all the same.
+		n.log.Error("no admin socket, ctl will not reach this node", "error", err)
+		return nil
 	}
-	n.admin = admin.Serve(ln, admin.Node{Core: n.core, Server: n.server, Store: n.store, Version: version})
+	n.stop = append(n.stop, admin.Serve(ln, admin.Node{Core: n.core, Server: n.server, Store: n.store, Version: version}).Close)
 	return nil
 }
 
@@ -336,7 +337,7 @@ func (n *node) openAdmin() error {
 func (n *node) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainDeadline)
 	defer cancel()
-	errs := []error{n.admin.Close()}
+	var errs []error
 	for _, stop := range n.stop {
 		errs = append(errs, stop())
 	}

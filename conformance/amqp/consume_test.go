@@ -244,31 +244,35 @@ func TestAMQP72_CyclesAndMissingTargets(t *testing.T) {
 }
 
 func TestAMQP73_Recover(t *testing.T) {
-	ch, _ := held(t, "a", "b")
-	must(t, ch.Recover(true))
-	for _, d := range wantBodies(t, ch.in, "a", "b") {
-		if !d.Redelivered {
-			t.Errorf("%q not flagged redelivered", d.Body)
-		}
+	_, ch := open(t)
+	for name, method := range map[string]int{"sync": basicRecover, "async": basicRecoverAsync} {
+		t.Run("AMQP-73 "+name, func(t *testing.T) {
+			q := queue(t, ch, nil)
+			send(t, q, "a", "b")
+			r := rawOpen(t, guest)
+			r.channel(1)
+			r.method(1, basicConsume, new(args).short(0).shortstr(q).shortstr("c").octet(0).raw(table()))
+			r.expect(1, basicConsumeOK)
+			r.expectContent(1, basicDeliver)
+			r.expectContent(1, basicDeliver)
+			r.method(1, method, new(args).octet(1))
+			if method == basicRecover {
+				r.expect(1, basicRecoverOK)
+			}
+			for i, body := range []string{"a", "b"} {
+				c := r.expectContent(1, basicDeliver)
+				c.args.shortstr()
+				if tag := c.args.llong(); tag != uint64(3+i) || c.args.octet() != 1 || string(c.body) != body {
+					t.Errorf("delivered %q with tag %d, want %q, tag %d, redelivered", c.body, tag, body, 3+i)
+				}
+			}
+		})
 	}
-	t.Run("AMQP-73 async", func(t *testing.T) {
-		_, plain := open(t)
-		q := queue(t, plain, nil)
-		send(t, q, "x")
+	t.Run("AMQP-73 requeue=false", func(t *testing.T) {
 		r := rawOpen(t, guest)
 		r.channel(1)
-		r.method(1, basicConsume, new(args).short(0).shortstr(q).shortstr("c").octet(0).raw(table()))
-		r.expect(1, basicConsumeOK)
-		r.expectContent(1, basicDeliver)
-		r.method(1, basicRecoverAsync, new(args).octet(1))
-		c := r.expectContent(1, basicDeliver)
-		c.args.shortstr()
-		if tag := c.args.llong(); tag != 2 || c.args.octet() != 1 {
-			t.Errorf("tag %d, want 2 and redelivered", tag)
-		}
-	})
-	t.Run("AMQP-73 requeue=false", func(t *testing.T) {
-		hard(t, 540, "NOT_IMPLEMENTED - requeue=false", func(ch *amqp.Channel) error { return ch.Recover(false) })
+		r.method(1, basicRecover, new(args).octet(0))
+		wantClosing(t, r.expectClose(0), 540, "NOT_IMPLEMENTED - requeue=false")
 	})
 }
 

@@ -23,6 +23,7 @@ var Deviations = map[string]Deviation{
 	"AMQP-53 bad x-max-age":              {Code: 541, Text: "INTERNAL_ERROR", Reason: "3.10 fails inside instead of answering 406"},
 	"AMQP-57 quorum":                     {Reason: "after a hard kill 3.10 answers 541 until its quorum queue has elected itself again"},
 	"hostile body of 16 EiB announced":   {Reason: "3.10 waits for the body; 4.x refuses more than 512 MiB"},
+	"AMQP-53 bad x-stream-offset":        {Code: 541, Text: "INTERNAL_ERROR", Reason: "3.10 fails inside instead of answering 406"},
 	"AMQP-72 x-last-death":               {Reason: "the headers came with 3.13"},
 	"AMQP-41 x-delayed-message":          {Reason: "community plugin, not installed with the reference"},
 }

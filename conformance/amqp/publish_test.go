@@ -113,6 +113,7 @@ func TestAMQP64_BodySizes(t *testing.T) {
 			t.Errorf("body = %q, want none", d.Body)
 		}
 		must(t, d.Nack(false, true))
+		wantReady(t, ch, q, 1)
 		r.method(1, basicGet, new(args).short(0).shortstr(q).octet(1))
 		if c := r.expectContent(1, basicGetOK); len(c.bodyFrames) != 0 {
 			t.Errorf("%d body frames, want none", len(c.bodyFrames))

@@ -24,11 +24,8 @@ trap cleanup EXIT
 
 if [ -z "${AMQP_URL:-}" ]; then
 	"${HERMOD_BIN:?name the binary}" serve --data-dir "$work/data" \
-		--set listeners.amqp.address=127.0.0.1:0 --set listeners.http.address=127.0.0.1:0 \
-		--set listeners.mqtt.address=off --set listeners.mqtt.websocket_address=off \
-		--set listeners.stomp.address=off --set listeners.stomp.websocket_address=off \
-		--set listeners.openwire.address=off --set listeners.metrics.address=off \
-		--set listeners.aws.address=off --set limits.disk_free=1MiB \
+		--set listeners.amqp.address=127.0.0.1:0 --set listeners.metrics.address=off \
+		--set limits.disk_free=1MiB \
 		>"$work/out" 2>"$work/err" &
 	broker=$!
 	for _ in $(seq 600); do
@@ -60,7 +57,8 @@ for client in ${CLIENTS:-go node java python celery}; do
 	*) command=("$here/$client/run.sh") ;;
 	esac
 	status=0
-	line=$(timeout 900 "${command[@]}" 2>"$work/$client.err" | tail -1) || status=$?
+	timeout 900 "${command[@]}" >"$work/$client.out" 2>"$work/$client.err" || status=$?
+	line=$(grep -E ': [0-9]+ passed, [0-9]+ failed$' "$work/$client.out" | tail -1) || true
 	echo "${line:-$client: no result}"
 	counts=$(sed -nE 's/.*: ([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' <<<"$line")
 	read -r p f <<<"${counts:-0 1}"

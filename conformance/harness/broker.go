@@ -127,7 +127,8 @@ func Run(name string, args ...string) (string, error) {
 	return out.String(), nil
 }
 
-// quiet turns every listener off; what a suite needs is set after it.
+// quiet are the settings of every broker: AMQP on a free port, all other
+// listeners that are on by default off. A suite sets what it needs after them.
 var quiet = []string{
 	"listeners.amqp.address=127.0.0.1:0",
 	"listeners.metrics.address=off",

@@ -1,6 +1,8 @@
 package amqp
 
 import (
+	"context"
+	"log/slog"
 	"strings"
 
 	"github.com/hermodmq/hermod/broker"
@@ -25,6 +27,7 @@ type channel struct {
 
 	lastQueue string // that "" stands for
 	prefetch  int    // for consumers to come
+	shared    bool   // a prefetch for the whole channel is in force
 	consumers map[string]*consumer
 	reply     *consumer // of direct reply-to
 	replyTo   string    // its address
@@ -274,7 +277,7 @@ func (ch *channel) touch() {
 // whatever the client holds is released at once.
 func (ch *channel) fail(e *exception) {
 	c := ch.conn
-	c.opt.Logger.Info("amqp channel failed", "peer", c.peer(), "user", c.userName(), "channel", ch.id, "code", e.code, "reason", e.text)
+	c.opt.Logger.Log(context.Background(), c.failureLevel(), "amqp channel failed", "peer", c.peer(), "user", c.userName(), "channel", ch.id, "code", e.code, "reason", e.text)
 	ch.flushSettles()
 	ch.flushConfirms()
 	ch.end()
@@ -287,10 +290,21 @@ func (ch *channel) fail(e *exception) {
 	ch.sendReplies()
 }
 
+// maxLoggedFailures bounds what one connection can put into the log.
+const maxLoggedFailures = 16
+
+func (c *conn) failureLevel() slog.Level {
+	if c.failures++; c.failures > maxLoggedFailures {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
 // end closes the channel's session and forgets what it was doing.
 func (ch *channel) end() {
 	ch.ended = true
 	ch.session.Close(&ch.conn.turn)
+	ch.conn.assembling -= ch.publish.counted
 	ch.publish = pendingPublish{}
 	ch.confirms = confirms{}
 	ch.consumers, ch.reply = nil, nil

@@ -46,7 +46,7 @@ func TestChannelErrorsThatEndTheConnection(t *testing.T) { // AMQP-11, AMQP-12, 
 		"heartbeat elsewhere":   {[]byte{8, 0, 1, 0, 0, 0, 0, 0xCE}, 505, "heartbeat on channel 1", 0},
 		"unknown frame type":    {[]byte{9, 0, 1, 0, 0, 0, 0, 0xCE}, 501, "unknown frame type 9", 0},
 		"bad frame end":         {[]byte{1, 0, 1, 0, 0, 0, 0, 0}, 501, "frame end", 0},
-		"frame too large":       {[]byte{1, 0, 1, 0, 2, 0, 9}, 501, "frame_too_large", 0}, // AMQP-9
+		"frame too large":       {[]byte{1, 0, 1, 0, 2, 0, 9}, 501, "type 1, all octets = <<>>: {frame_too_large,131081,131064}", 0}, // AMQP-9
 		"header alone":          {header, 505, "expected method frame", wire.IDChannelOpen},
 		"body alone":            {wire.AppendFrame(nil, wire.FrameBody, 1, nil), 505, "expected method frame", wire.IDChannelOpen},
 		"method for header":     {join(publish, publish), 505, "expected content header for class 60", wire.IDBasicPublish},
@@ -323,6 +323,18 @@ func TestBlockedByAnAlarm(t *testing.T) { // AMQP-16
 	if _, m := con.delivery(); m.body != "two" {
 		t.Errorf("delivered %q", m.body)
 	}
+}
+
+func TestIncompleteMessagesAreBounded(t *testing.T) {
+	w := newWorld(t, Options{}) // messages of 1 MiB at most
+	c := w.open()
+	for ch := uint16(1); ch <= 5; ch++ {
+		c.channel(ch)
+		b := wire.AppendMethod(nil, ch, &wire.BasicPublish{})
+		b = wire.AppendHeader(b, ch, 1<<20, []byte{0, 0})
+		c.raw(wire.AppendBody(b, ch, make([]byte, 1<<20-1), 131072))
+	}
+	c.connectionClosed().want(t, 506, "incomplete messages", wire.IDBasicPublish)
 }
 
 func TestCongestionStopsPublishersOnly(t *testing.T) {

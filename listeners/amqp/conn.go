@@ -1,7 +1,9 @@
 package amqp
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/hermodmq/hermod/broker"
@@ -77,6 +79,9 @@ type conn struct {
 	owed     []*consumer // deliveries written whose credit is not returned
 	holding  []*consumer // consumers with deliveries held back
 
+	failures   int // channels that ended with a reason
+	assembling int // bytes of bodies that are not complete, on all channels
+
 	inbox inbox
 
 	patched []byte // scratch for rewritten property lists
@@ -127,7 +132,7 @@ func (c *conn) step(b []byte) (n, need int, err error) {
 	}
 	f, n, need, err := wire.NextFrame(b, c.frameMax)
 	if err != nil {
-		return len(b), 0, c.broken(err)
+		return len(b), 0, c.broken(b, err)
 	}
 	if n == 0 {
 		return 0, need, nil
@@ -188,15 +193,28 @@ func (c *conn) resume(why uint8) {
 	}
 }
 
-// broken ends a connection whose input cannot be cut into frames any more.
-func (c *conn) broken(err error) error {
+// broken ends a connection whose input b cannot be cut into frames any more.
+func (c *conn) broken(b []byte, err error) error {
 	if c.state < awaitingTuneOk || c.state >= closing {
 		return errHangUp
 	}
 	c.current = 0
-	c.fail(exceptionOf(err))
+	e := exceptionOf(err)
+	if size := announced(b); e.code == wire.FrameError && size > c.frameMax {
+		e.text = fmt.Sprintf("type %d, all octets = <<>>: {frame_too_large,%d,%d}", b[0], size, c.frameMax-wire.FrameOverhead)
+	}
+	c.fail(e)
 	c.hangUp()
 	return nil
+}
+
+// announced is the payload size in the frame head b begins with, 0 if there is
+// none.
+func announced(b []byte) uint32 {
+	if len(b) < 7 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(b[3:])
 }
 
 // frame carries out one frame.

@@ -108,7 +108,7 @@ func (c *conn) foreign(m *broker.Message) []byte {
 	if m.TTL != broker.NoTTL {
 		w.Expiration = strconv.FormatInt(m.TTL, 10)
 	}
-	if p := neutral(c.broker, m); p != nil {
+	if p, err := c.broker.Properties(m); err == nil && p != nil {
 		w.ContentType = p.ContentType
 		w.ContentEncoding = p.ContentEncoding
 		w.Headers = tableOut(p.Headers)
@@ -124,17 +124,4 @@ func (c *conn) foreign(m *broker.Message) []byte {
 	}
 	c.patched = w.Append(c.patched[:0])
 	return c.patched
-}
-
-// neutral decodes a message of another protocol; nil if nobody here can.
-func neutral(b *broker.Broker, m *broker.Message) *broker.Properties {
-	reader, ok := any(b).(broker.Converter)
-	if !ok {
-		return nil
-	}
-	p, err := reader.Properties(m)
-	if err != nil {
-		return nil
-	}
-	return p
 }

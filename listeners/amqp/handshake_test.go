@@ -1,6 +1,9 @@
 package amqp
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +140,55 @@ func TestOpenMissingVHost(t *testing.T) { // AMQP-5
 	c.send(0, &wire.ConnectionTuneOk{ChannelMax: 1, FrameMax: 4096})
 	c.send(0, &wire.ConnectionOpen{VirtualHost: "nowhere"})
 	c.connectionClosed().want(t, 530, "NOT_ALLOWED - vhost nowhere not found", wire.IDConnectionOpen)
+}
+
+// TestExternal logs in by the name in a verified certificate; the broker finds
+// that user without a password.
+func TestExternal(t *testing.T) { // AMQP-4
+	for name, c := range map[string]struct {
+		subject  pkix.Name
+		verified bool
+		offered  bool
+		code     uint16
+	}{
+		"known user":   {pkix.Name{CommonName: "guest"}, true, true, 0},
+		"unknown user": {pkix.Name{CommonName: "nobody"}, true, true, 403},
+		"not verified": {pkix.Name{CommonName: "guest"}, false, false, 503},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cert := &x509.Certificate{Subject: c.subject}
+			state := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}
+			if c.verified {
+				state.VerifiedChains = [][]*x509.Certificate{{cert}}
+			}
+			cl := newWorld(t, Options{}).dialTLS(state)
+			cl.raw([]byte(wire.ProtocolHeader))
+			if m := expect[*wire.ConnectionStart](cl, 0); strings.Contains(m.Mechanisms, "EXTERNAL") != c.offered {
+				t.Errorf("mechanisms %q", m.Mechanisms)
+			}
+			cl.send(0, &wire.ConnectionStartOk{ClientProperties: goodClient, Mechanism: "EXTERNAL"})
+			if c.code == 0 {
+				expect[*wire.ConnectionTune](cl, 0)
+			} else if got := cl.connectionClosed(); got.code != c.code {
+				t.Errorf("closed with %v, want %d", got, c.code)
+			}
+		})
+	}
+}
+
+func TestAnonymous(t *testing.T) { // AMQP-4
+	c := newWorld(t, Options{Anonymous: true}).dial()
+	c.start(goodClient, "ANONYMOUS", "")
+	expect[*wire.ConnectionTune](c, 0)
+}
+
+func TestConnectionIsListed(t *testing.T) { // AMQP-18
+	w := newWorld(t, Options{})
+	w.open()
+	list := w.b.ListConnections()
+	if len(list) != 1 || list[0].Name != "127.0.0.1:40000 -> 127.0.0.1:5672" {
+		t.Fatalf("listed %+v", list)
+	}
 }
 
 // TestPipelinedHandshake sends everything at once: what follows the login

@@ -31,11 +31,12 @@ type pendingPublish struct {
 	message *broker.Message // set with the first bytes of the body
 	buf     []byte          // the message's: routing key, properties, body
 	at      int             // where in buf the body begins
+	counted int             // in conn.assembling
 }
 
 // release drops what a message left behind.
 func (p *pendingPublish) release() {
-	p.expect, p.message, p.buf, p.traits = expectMethod, nil, nil, traits{}
+	p.expect, p.message, p.buf, p.counted, p.traits = expectMethod, nil, nil, 0, traits{}
 	if cap(p.native) > nativeKeep {
 		p.native = nil
 	}

@@ -30,6 +30,7 @@ func (ch *channel) basicQos(m *wire.BasicQos) error {
 		return refuse(wire.NotImplemented, "prefetch_size!=0 (%d)", m.PrefetchSize)
 	}
 	if m.Global {
+		ch.shared = m.PrefetchCount > 0
 		ch.session.SetSharedCredit(&ch.conn.turn, int(m.PrefetchCount))
 	} else {
 		ch.prefetch = int(m.PrefetchCount)
@@ -57,7 +58,7 @@ func (ch *channel) basicConsume(m *wire.BasicConsume) error {
 	cons := &consumer{ch: ch, tag: tag}
 	if name == broker.ReplyQueue {
 		err = ch.consumeReplies(cons, m.NoAck)
-	} else {
+	} else if err = ch.sharedAllowed(name); err == nil {
 		cons.sub, err = ch.session.Subscribe(&ch.conn.turn, broker.SubscribeOptions{
 			Queue: name, Tag: tag, NoAck: m.NoAck, Exclusive: m.Exclusive, Prefetch: ch.prefetch, Args: tableIn(m.Arguments),
 		})
@@ -71,6 +72,19 @@ func (ch *channel) basicConsume(m *wire.BasicConsume) error {
 	}
 	ch.consumers[tag] = cons
 	ch.answerRun(func() { cons.start(m.NoWait) })
+	return nil
+}
+
+// sharedAllowed refuses what RabbitMQ refuses: a prefetch for the whole channel
+// with consumers of replicated queues and streams.
+func (ch *channel) sharedAllowed(queue string) error {
+	if !ch.shared {
+		return nil
+	}
+	v := ch.session.VHost()
+	if q := v.Queue(queue); q != nil && q.Kind() != broker.KindClassic {
+		return refuse(wire.NotImplemented, "queue '%s' in vhost '%s' does not support global qos", queue, v.Name())
+	}
 	return nil
 }
 
@@ -114,6 +128,9 @@ func (ch *channel) basicCancel(m *wire.BasicCancel) error {
 	if cons := ch.consumers[m.ConsumerTag]; cons != nil {
 		ch.session.Unsubscribe(&ch.conn.turn, cons.sub)
 		ch.conn.readInbox()
+		if ch.ended { // what was in the inbox can end a channel
+			return nil
+		}
 		ch.drop(cons)
 	}
 	if !m.NoWait {

@@ -70,10 +70,28 @@ func (ch *channel) contentBody(payload []byte) error {
 		return refuse(wire.UnexpectedFrame, "expected content header for class 60, got non content header frame instead")
 	}
 	complete, err := p.append(payload)
-	if err != nil || !complete {
+	if err != nil {
 		return err
 	}
+	if !complete {
+		return ch.conn.assemble(len(payload), p)
+	}
+	ch.conn.assembling -= p.counted
 	return ch.complete()
+}
+
+// assembleMessages is how many messages of the greatest size a connection may
+// have under way, spread over its channels.
+const assembleMessages = 4
+
+// assemble counts a piece of a body that is not complete.
+func (c *conn) assemble(n int, p *pendingPublish) error {
+	c.assembling += n
+	p.counted += n
+	if limit := assembleMessages * c.broker.MaxMessageSize(); int64(c.assembling) > limit {
+		return refuse(wire.ResourceError, "incomplete messages of more than %d bytes", limit)
+	}
+	return nil
 }
 
 // complete gives a whole message to the core.

@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"strings"
@@ -33,6 +34,7 @@ func newWorld(t testing.TB, o Options) *world {
 	b, err := broker.New(broker.Options{
 		Store: store, Node: "node-1", Now: now.UnixMilli(), MaxMessageSize: 1 << 20,
 		DefaultUser: "guest", DefaultPassword: "guest", PasswordCost: 4,
+		Anonymous: "guest",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -90,13 +92,16 @@ type client struct {
 	beats    int // heartbeats skipped
 }
 
-func (w *world) dial() *client {
+func (w *world) dial() *client { return w.dialTLS(nil) }
+
+func (w *world) dialTLS(state *tls.ConnectionState) *client {
 	w.t.Helper()
 	s := New(w.b, w.opt)()
 	p := w.m.Open(s, transport.Info{
 		Listener: "amqp",
 		Local:    &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 5672},
 		Remote:   &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 40000},
+		TLS:      state,
 	})
 	return &client{w: w, t: w.t, peer: p, frameMax: 131072}
 }

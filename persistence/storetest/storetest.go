@@ -525,14 +525,18 @@ func testBigBatch(w *world) {
 }
 
 func testLargeMessage(w *world) {
-	body := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	body := bytes.Repeat([]byte("0123456789abcdef"), 1<<20) // 16 MiB
 	w.commit(&broker.Batch{Publishes: []broker.StorePublish{publish("small", 1), publish(string(body), 1), publish("tail", 1)}})
 	for range 2 {
 		msgs := w.readAll(broker.ReadRequest{Lane: 1, From: 1, Max: 10, MaxBytes: 1000})
 		if len(msgs) != 3 || !bytes.Equal(msgs[1].Msg.Body, body) || string(msgs[2].Msg.Body) != "tail" {
 			w.t.Errorf("%d messages", len(msgs))
 		}
-		w.checkpoint()
+		w.crash()
+	}
+	w.checkpoint()
+	if p := w.read(broker.ReadRequest{Lane: 1, From: 2, Max: 1, MaxBytes: 1}); len(p.msgs) != 1 || !bytes.Equal(p.msgs[0].Msg.Body, body) {
+		w.t.Errorf("after a checkpoint: %d messages", len(p.msgs))
 	}
 }
 
