@@ -25,7 +25,7 @@ func (s *Session) Publish(t *Turn, p Publish) (PublishResult, error) {
 		s.tx.publish(m, queues, at)
 		return PublishResult{Routed: true}, nil
 	}
-	if s.inflight.Load() == 0 && !anyStores(queues, m) {
+	if s.inflight.Load() == 0 && len(p.Facts) == 0 && !anyStores(queues, m) {
 		r := PublishResult{Routed: true}
 		for _, q := range queues {
 			if q.accept(t, m, at) {
@@ -54,7 +54,8 @@ func (s *Session) publishPlanned(t *Turn, p *Publish, queues []*Queue, at int64)
 			plan.refused = true
 		}
 	}
-	if len(plan.puts) == 0 {
+	plan.batch.Definitions = p.Facts
+	if len(plan.puts) == 0 && len(p.Facts) == 0 {
 		refused := plan.refused
 		plan.recycle()
 		return PublishResult{Routed: true, Rejected: refused}

@@ -322,8 +322,10 @@ func (q *Queue) leave(t *Turn) {
 		q.eng.memory.Add(d)
 		q.reported = q.memory
 	}
-	if len(q.out.Settles)+len(q.out.Counts)+len(q.out.Trims) > 0 {
+	if len(q.out.Settles)+len(q.out.Counts)+len(q.out.Trims)+len(q.out.Definitions) > 0 {
 		q.eng.store.Append(&q.out)
+		clear(q.out.Definitions)
+		q.out.Definitions = q.out.Definitions[:0]
 		q.out.Settles, q.out.Counts, q.out.Trims = q.out.Settles[:0], q.out.Counts[:0], q.out.Trims[:0]
 	}
 	if len(q.dead)+len(q.reads)+len(q.wakes)+len(q.calls) == 0 && !q.vanish {
