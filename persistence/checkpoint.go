@@ -352,8 +352,7 @@ func (s *Store) flushMessages(w *segmentWriter, frozen *memtable) error {
 			found, seq, more = s.table.collect(found[:0], l, g, seq)
 			s.mu.RUnlock()
 			for i := range found {
-				p := &found[i]
-				if err := w.add(l, p.seq, p.expiry, p.body, p.data); err != nil {
+				if err := w.add(l, &found[i]); err != nil {
 					return err
 				}
 			}
@@ -363,13 +362,16 @@ func (s *Store) flushMessages(w *segmentWriter, frozen *memtable) error {
 	return nil
 }
 
-// pick is a message found in a memory table.
+// pick is a message found in a memory table or a block.
 type pick struct {
 	seq    uint64
 	expiry int64
 	body   uint32
 	count  uint32
+	from   origin
 	data   []byte
+	where  place  // of the bytes, if not in data yet
+	size   uint64 // of the bytes
 }
 
 // collect appends unsettled messages of l in memory table g from seq on, and
@@ -385,7 +387,9 @@ func (t *table) collect(out []pick, l *lane, g int, seq uint64) ([]pick, uint64,
 			return out, seq, true
 		}
 		v := r.at(seq)
-		out = append(out, pick{seq: seq, expiry: v.expiry, body: v.body, data: t.mem[g].bytes(v)})
+		out = append(out, pick{
+			seq: seq, expiry: v.expiry, body: v.body, from: origin{v.chunk, v.off, 0}, data: t.mem[g].bytes(v),
+		})
 		seq++
 	}
 	return out, seq, false

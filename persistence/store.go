@@ -80,7 +80,7 @@ func newStore(o Options) (*Store, error) {
 	s.watch.init(s)
 	s.relief.init()
 	var err error
-	if s.keys, err = newKeyring(o.MasterKey); err != nil {
+	if s.keys, err = newKeyring(o.MasterKey, o.KeyWrapper); err != nil {
 		return nil, err
 	}
 	var epoch [8]byte
