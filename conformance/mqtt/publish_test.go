@@ -371,7 +371,9 @@ func TestMQTT47InboundAliases(t *testing.T) {
 	r.sub(a, 0)
 	r.sub(b, 0)
 	p := dial(t, wire.V5, unique("p"))
-	alias := func(n uint32) func(*wire.Publish) { return props(wire.Properties(nil).AppendNumber(wire.TopicAlias, n)) }
+	alias := func(n uint32) func(*wire.Publish) {
+		return props(wire.Properties(nil).AppendNumber(wire.TopicAlias, n))
+	}
 	p.publish(a, "1", 0, alias(1))
 	p.publish("", "2", 0, alias(1))
 	p.publish(b, "3", 0, alias(1))
