@@ -358,7 +358,6 @@ type outgoing struct {
 	retain bool
 	shared bool
 	stored bool // there is a fact of kindSent
-	again  bool // sent on an earlier connection, or before a restart
 
 	msg    *broker.Message
 	queue  *broker.Queue // nil for retained messages

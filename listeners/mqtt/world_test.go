@@ -116,8 +116,6 @@ func (w *world) connect(v wire.Version, id string, options ...func(*wire.Connect
 	return c
 }
 
-func keep(p *wire.Connect) { p.CleanStart = false }
-
 func lasting(p *wire.Connect) {
 	p.CleanStart = false
 	if p.Version == wire.V5 {

@@ -128,10 +128,6 @@ func varintSize(v uint32) int {
 
 func appendUint16(dst []byte, v uint16) []byte { return append(dst, byte(v>>8), byte(v)) }
 
-func appendUint32(dst []byte, v uint32) []byte {
-	return append(dst, byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
-}
-
 func appendText[S ~string | ~[]byte](dst []byte, s S) []byte {
 	if len(s) > maxStringLength {
 		s = s[:maxStringLength]
