@@ -67,8 +67,8 @@ func other(t *testing.T, h wire.Header, body []byte, v wire.Version) (p packets.
 	return p, err
 }
 
-// compare checks that what we accept the other accepts too, and understands
-// alike. We are the stricter of the two, so the converse does not hold.
+// compare checks that a packet which both accept means the same to both. Each
+// refuses some that the other takes: we are stricter, it has faults.
 func compare(t *testing.T, packet []byte, v wire.Version) {
 	h, body, n, _, err := wire.Next(packet, 1<<20)
 	if err != nil || n == 0 || h.Type > wire.UNSUBSCRIBE || h.Type == wire.CONNACK || h.Type == wire.SUBACK {
@@ -80,8 +80,7 @@ func compare(t *testing.T, packet []byte, v wire.Version) {
 	}
 	theirs, err := other(t, h, body, v)
 	if err != nil {
-		t.Logf("only we accept % x: %v", packet[:n], err)
-		return // retained by the committed corpus of differences: see TestDifferences
+		return // it refuses some of what the specification allows
 	}
 	switch o := ours.(type) {
 	case wire.Publish:
