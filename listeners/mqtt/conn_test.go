@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -237,4 +238,57 @@ func TestOutbox(t *testing.T) {
 		}
 		last = o.pid
 	})
+}
+
+// TestMQTT58Index: many subscriptions match as few do.
+func TestMQTT58Index(t *testing.T) {
+	few := &session{subs: map[string]*subscription{}}
+	many := &session{subs: map[string]*subscription{}}
+	for i := range 2 * manySubscriptions {
+		many.add(&subscription{filter: fmt.Sprint("other/", i), match: fmt.Sprint("other/", i)})
+	}
+	filters := []string{"#", "+", "+/#", "a/#", "a/+", "a/b", "$x/#", "$x/+", "/", "+/+", "a.b/c", "*/c"}
+	for _, f := range filters {
+		few.add(&subscription{filter: f, match: f})
+		many.add(&subscription{filter: f, match: f})
+	}
+	if few.index != nil || many.index == nil {
+		t.Fatal("the test compares nothing")
+	}
+	match := func(s *session, name string) []string {
+		var list []string
+		for _, sub := range s.matching(string(appendKey(nil, name))) {
+			list = append(list, sub.filter)
+		}
+		slices.Sort(list)
+		return list
+	}
+	for range 2 {
+		for _, name := range []string{"a", "a/b", "a/b/c", "/", "$x", "$x/y", "$y/z", "a.b/c", "*/c", "b/c"} {
+			if one, other := match(few, name), match(many, name); !slices.Equal(one, other) {
+				t.Errorf("%q: %v without index, %v with", name, one, other)
+			}
+		}
+		for _, f := range filters[:4] {
+			if few.subs[f] != nil {
+				few.remove(few.subs[f])
+				many.remove(many.subs[f])
+			}
+		}
+	}
+}
+
+// TestTimersAreBounded: sessions that come and go leave no timers behind.
+func TestTimersAreBounded(t *testing.T) {
+	w := newWorld(t, Options{})
+	s := w.v.newSession(sessionKey{"/", "s"}, w.b.VHost("/"))
+	w.v.sessions[s.key] = s
+	s.present, s.expiry = true, 1000
+	for i := range 10 * spareTimers {
+		s.ended = int64(i + 1)
+		w.v.schedule(s)
+	}
+	if n := len(w.v.timers); n > 2*spareTimers {
+		t.Errorf("%d timers for one session", n)
+	}
 }

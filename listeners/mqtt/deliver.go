@@ -156,11 +156,18 @@ func (s *session) matching(key string) []*subscription {
 	if s.lastKey == key && key != "" {
 		return s.matched
 	}
-	name := string(topic.Slashes(nil, key))
 	s.matched = s.matched[:0]
-	for _, sub := range s.list {
-		if sub.group == nil && wire.Match(sub.match, name) {
-			s.matched = append(s.matched, sub)
+	if s.index != nil {
+		s.matched = s.index.AppendMatches(s.matched, key)
+		if strings.HasPrefix(key, "$") { // [MQTT-4.7.2-1]
+			s.matched = slices.DeleteFunc(s.matched, func(sub *subscription) bool { return sub.match[0] != '$' })
+		}
+	} else {
+		name := string(topic.Slashes(nil, key))
+		for _, sub := range s.list {
+			if sub.group == nil && wire.Match(sub.match, name) {
+				s.matched = append(s.matched, sub)
+			}
 		}
 	}
 	s.lastKey = strings.Clone(key)

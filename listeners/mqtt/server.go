@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"sync"
 
@@ -142,7 +143,18 @@ func (v *Server) schedule(s *session) {
 	if s.due != 0 {
 		heap.Push(&v.timers, timer{s.due, s})
 	}
+	if len(v.timers) > 2*len(v.sessions)+spareTimers {
+		v.timers = slices.DeleteFunc(v.timers, func(t timer) bool { return t.stale() })
+		heap.Init(&v.timers)
+	}
 }
+
+// spareTimers is how many timers may be stale before they are cleared out: a
+// session leaves one behind each time it is resumed.
+const spareTimers = 1024
+
+// stale says that the session was resumed or ended since the timer was set.
+func (t timer) stale() bool { return t.s.owner != nil || t.s.due != t.at || !t.s.present }
 
 // Tick ends sessions that have expired and publishes wills whose delay is over.
 func (v *Server) Tick(t *broker.Turn) {
@@ -168,9 +180,9 @@ func (v *Server) reap(now int64) *session {
 	defer v.mu.Unlock()
 	for len(v.timers) > 0 && v.timers[0].at <= now {
 		next := heap.Pop(&v.timers).(timer)
-		if s := next.s; s.owner == nil && s.due == next.at && s.present {
-			s.owner = v.reaper
-			return s
+		if !next.stale() {
+			next.s.owner = v.reaper
+			return next.s
 		}
 	}
 	return nil

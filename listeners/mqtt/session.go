@@ -42,8 +42,9 @@ type session struct {
 	expected map[uint64]*outgoing // QoS 2 messages sent before a restart, by number in the store
 	retained []retainedItem       // on their way to new subscriptions
 
-	matched []*subscription // scratch of match
-	lastKey string          // routing key of the last match
+	index   *topic.Trie[*subscription] // of list without shared ones; nil while they are few
+	matched []*subscription            // scratch of matching
+	lastKey string                     // routing key of the last match
 }
 
 // subscription is one topic filter of a session.
@@ -82,6 +83,7 @@ func (s *session) reset() {
 		{queue: queueName("mqtt-subscription-", s.key.client) + "qos1", qos: 1},
 	}
 	s.subs, s.list, s.out, s.retained = make(map[string]*subscription), nil, outbox{}, nil
+	s.index = nil
 	s.received, s.expected = make(map[uint16]struct{}), make(map[uint64]*outgoing)
 	s.forgetMatches()
 }
@@ -134,10 +136,35 @@ func (s *session) add(sub *subscription) {
 	s.subs[sub.filter] = sub
 	s.list = append(s.list, sub)
 	s.forgetMatches()
+	switch {
+	case s.index != nil:
+		s.indexed(sub)
+	case len(s.list) > manySubscriptions:
+		s.index = new(topic.Trie[*subscription])
+		for _, each := range s.list {
+			s.indexed(each)
+		}
+	}
 }
+
+// manySubscriptions is the number up to which looking at every subscription is
+// quicker than an index.
+const manySubscriptions = 32
+
+func (s *session) indexed(sub *subscription) {
+	if sub.group == nil {
+		s.index.Add(sub.pattern(), sub)
+	}
+}
+
+// pattern is the filter as a binding key.
+func (sub *subscription) pattern() string { return string(topic.Slashes(nil, sub.match)) }
 
 func (s *session) remove(sub *subscription) {
 	delete(s.subs, sub.filter)
+	if s.index != nil && sub.group == nil {
+		s.index.Remove(sub.pattern(), sub)
+	}
 	if i := slices.Index(s.list, sub); i >= 0 {
 		s.list = slices.Delete(s.list, i, i+1)
 	}
@@ -173,7 +200,7 @@ func (s *session) declare(t *broker.Turn, f *feed, d *broker.Session) error {
 }
 
 func (f *feed) binding(sub *subscription) broker.Binding {
-	return broker.Binding{Source: exchange, Destination: f.queue, Key: string(topic.Slashes(nil, sub.match))}
+	return broker.Binding{Source: exchange, Destination: f.queue, Key: sub.pattern()}
 }
 
 // start begins to consume from a feed. A queue that somebody deleted meanwhile
