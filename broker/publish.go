@@ -61,12 +61,14 @@ func anyStores(queues []*Queue, m *Message) bool {
 func (s *Session) publishPlanned(t *Turn, p *Publish, queues []*Queue, at int64) PublishResult {
 	plan := s.broker.engine.newPlan(s)
 	for _, q := range queues {
-		if plan.offer(t, p.Msg, q, at) {
+		if plan.offer(t, p.Msg, q, at, true) {
 			plan.refused = true
 		}
 	}
-	plan.batch.Definitions = p.Facts
-	if len(plan.puts) == 0 && len(p.Facts) == 0 {
+	plan.batch.Definitions = append(plan.batch.Definitions, p.Facts...)
+	// The receipt of a duplicate waits like that of the message it repeats,
+	// which may be on its way to the store.
+	if len(plan.puts)+len(p.Facts) == 0 && !plan.duplicate {
 		refused := plan.refused
 		plan.recycle()
 		return PublishResult{Routed: true, Rejected: refused}
@@ -81,10 +83,9 @@ func (s *Session) publishPlanned(t *Turn, p *Publish, queues []*Queue, at int64)
 func (q *Queue) accept(t *Turn, m *Message, at int64) (refused bool) {
 	q.mu.Lock()
 	if q.gated.Load() {
-		ok, duplicate := q.admit(t, m, false)
-		if !ok || duplicate {
+		if a := q.admit(t, m, true, false); a.refused || a.duplicate {
 			q.leave(t)
-			return !ok
+			return a.refused
 		}
 	}
 	if at != 0 {
@@ -98,8 +99,9 @@ func (q *Queue) accept(t *Turn, m *Message, at int64) (refused bool) {
 
 // routeCache remembers where the last messages of a session went.
 type routeCache struct {
-	seed  maphash.Seed
-	slots *[routeSlots]routeSlot // nil until the first publish
+	seed   maphash.Seed
+	slots  *[routeSlots]routeSlot // nil until the first publish
+	latest *routeSlot             // of the last publish that found its route here
 }
 
 const routeSlots = 16
@@ -121,8 +123,12 @@ const maxCachedKey = 128
 func (s *Session) route(p *Publish) ([]*Queue, int64, error) {
 	v, m := s.vhost, p.Msg
 	topology := v.topology.Load()
+	if slot := s.routes.latest; slot != nil && slot.leads(topology, p) {
+		return slot.queues, 0, s.checkWrite(slot.exchange, m)
+	}
 	slot := s.routes.slot(p.Exchange, m.RoutingKey)
-	if slot.topology == topology && len(p.ExtraKeys) == 0 && slot.key == m.RoutingKey && slot.exchange.name == p.Exchange {
+	if slot.leads(topology, p) {
+		s.routes.latest = slot
 		return slot.queues, 0, s.checkWrite(slot.exchange, m)
 	}
 	ex := v.exchange(p.Exchange)
@@ -137,6 +143,11 @@ func (s *Session) route(p *Publish) ([]*Queue, int64, error) {
 		slot.remember(topology, s.routes.hash(p.Exchange, m.RoutingKey), ex, m.RoutingKey, s.rt.queues)
 	}
 	return s.rt.queues, s.rt.deliverAt, nil
+}
+
+// leads reports whether the slot holds the route of p.
+func (r *routeSlot) leads(topology uint64, p *Publish) bool {
+	return r.topology == topology && len(p.ExtraKeys) == 0 && r.key == p.Msg.RoutingKey && r.exchange.name == p.Exchange
 }
 
 func (c *routeCache) hash(exchange, key string) uint64 {

@@ -80,6 +80,7 @@ func (r *recovery) run() error {
 		}
 	}
 	r.broker.recoverFacts(r.byKind)
+	r.dedups()
 	r.dropLanes()
 	r.orphans.store(nil)
 	return nil

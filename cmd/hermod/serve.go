@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +31,8 @@ import (
 )
 
 const (
-	tickInterval  = 100 * time.Millisecond
+	tickInterval  = 10 * time.Millisecond
+	stallTimeout  = 30 * time.Second // a client that reads nothing for so long is given up
 	drainDeadline = 10 * time.Second // how long clients get to leave on SIGTERM
 )
 
@@ -82,6 +84,8 @@ type node struct {
 func serve(c *config.Config) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	ballast := tuneHeap()
+	defer runtime.KeepAlive(ballast)
 
 	n := &node{config: c, log: newLogger(c.Log)}
 	slog.SetDefault(n.log)
@@ -251,7 +255,7 @@ func (n *node) openListeners() error {
 		protocol.Heartbeat = amqp.NoHeartbeat
 	}
 	l := c.Listeners.AMQP
-	plain := transport.Listener{Name: "amqp", Address: l.Address, ProxyProtocol: l.ProxyProtocol, New: amqp.New(n.core, protocol)}
+	plain := transport.Listener{Name: "amqp", Address: l.Address, ProxyProtocol: l.ProxyProtocol, StallTimeout: stallTimeout, New: amqp.New(n.core, protocol)}
 	if err := n.listen(plain); err != nil {
 		return err
 	}
