@@ -28,7 +28,8 @@
 // (record.go): the session itself with subscriptions and will, packet identifiers
 // of QoS 2 messages received, stored in the batch of their message, and those of
 // QoS 2 messages sent, stored before they leave. Exactly once therefore holds
-// across reconnects, take-overs and crashes.
+// across reconnects, take-overs and crashes for a durable session's own
+// subscriptions; what comes by a shared one may come twice after a crash.
 //
 // # Identifiers
 //
