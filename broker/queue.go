@@ -291,9 +291,7 @@ func (q *Queue) close(t *Turn) (ready int) {
 	for _, w := range q.waiters {
 		q.calls = append(q.calls, w.call)
 	}
-	for i := range q.lanes { // in place: publishers read their number without the lock
-		q.lanes[i] = lane{id: q.lanes[i].id, level: i}
-	}
+	copy(q.lanes, newLanes(len(q.lanes), q.base)) // their number is read without the lock
 	q.ready, q.readyBytes, q.memory, q.thin = 0, 0, 0, 0
 	q.delay.clear()
 	q.waiters, q.dead, q.buried, q.stranded, q.reads = nil, nil, nil, nil, nil
