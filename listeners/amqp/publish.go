@@ -78,17 +78,7 @@ func (ch *channel) contentBody(payload []byte) error {
 	if !complete {
 		return ch.conn.assemble(len(payload), p)
 	}
-	ch.conn.unassemble(p)
 	return ch.assembled()
-}
-
-// assembled completes what came frame by frame.
-func (ch *channel) assembled() error {
-	p := &ch.publish
-	m := p.message
-	m.Exchange = p.exchange
-	p.release()
-	return ch.complete(m, p.mandatory)
 }
 
 // assembleMessages is how many messages of the greatest size a connection may
@@ -108,8 +98,18 @@ func (c *conn) assemble(n int, p *pendingPublish) error {
 	return nil
 }
 
-// unassemble undoes assemble for all of a message.
-func (c *conn) unassemble(p *pendingPublish) {
+// assembled completes what came frame by frame.
+func (ch *channel) assembled() error {
+	p := &ch.publish
+	ch.conn.disassemble(p)
+	m := p.message
+	m.Exchange = p.exchange
+	p.release()
+	return ch.complete(m, p.mandatory)
+}
+
+// disassemble undoes assemble for all of a message.
+func (c *conn) disassemble(p *pendingPublish) {
 	c.broker.ReturnIncomplete(p.counted)
 	c.assembling -= p.counted
 	p.counted = 0
