@@ -21,9 +21,8 @@ COPY --from=build --chown=65532:65532 /empty/ /
 COPY --from=build /hermod /hermod
 USER 65532:65532
 VOLUME /data
-# AMQP, MQTT, MQTT over WebSocket, STOMP, STOMP over WebSocket, OpenWire (each
-# with TLS where it has a port of its own), HTTP API, metrics, AWS APIs, raft
-EXPOSE 5672 5671 1883 8883 15675 61613 61614 15674 61616 61617 15672 15692 4566 5680
+# AMQP, AMQP over TLS, metrics and health
+EXPOSE 5672 5671 15692
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/hermod", "ctl", "--data-dir", "/data", "status"]
 ENTRYPOINT ["/hermod"]
 CMD ["serve", "--data-dir", "/data"]

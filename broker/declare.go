@@ -116,7 +116,8 @@ func (s *Session) allowDeadLetter(d *QueueDeclare) error {
 	}
 	name, ok := value.(string)
 	if !ok {
-		return nil // the validation of arguments has the better text
+		// RabbitMQ trips over it here, before it validates arguments.
+		return errf(Precondition, "invalid type '%s' for arg 'x-dead-letter-exchange' in %s", typeName(value), s.vhost.queueText(d.Name))
 	}
 	if err := s.allow(opRead, d.Name, false); err != nil {
 		return err

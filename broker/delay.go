@@ -156,7 +156,7 @@ func (q *Queue) ripen(t *Turn, due []delayed) {
 			if d.stored() {
 				p.batch.Settles = append(p.batch.Settles, StoreSettle{q.delay.id, d.seq, 1})
 			}
-			p.add(t, d.msg, q, put{level: d.level, stored: d.stored(), expiry: q.expiry(t, d.msg), moved: d.origin()})
+			p.add(d.msg, q, put{level: d.level, stored: d.stored(), expiry: q.expiry(t, d.msg), moved: d.origin()})
 		}
 		q.leave(t)
 		p.run(t, false)

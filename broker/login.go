@@ -37,6 +37,19 @@ func (b *Broker) Login(c Credentials) (*User, error) {
 	return &u, nil
 }
 
+// Renew answers a client that presents a new secret on a running connection.
+// Passwords of internal users do not expire, so the secret is not looked at,
+// as with RabbitMQ's internal backend; what counts is that the user still
+// exists. The error is Denied.
+func (b *Broker) Renew(name string) (*User, error) {
+	a := b.auth.account(name)
+	if a == nil {
+		return nil, errf(Denied, "New secret was refused by one of the backends")
+	}
+	u := a.User
+	return &u, nil
+}
+
 // identify returns the account, or nil.
 func (b *Broker) identify(c Credentials) *account {
 	switch c.Mechanism {

@@ -22,6 +22,7 @@ type MemoryStore struct {
 	closed  bool
 	queue   []memoryOp // in order, not carried out yet
 	spare   []memoryOp
+	taken   []memoryOp // by Commit
 	relief  []func()
 	limit   int // operations in flight from which the store is congested; 0: none
 	idle    *sync.Cond
@@ -242,9 +243,15 @@ func (s *MemoryStore) done(ops []memoryOp) {
 			s.spare = append(s.spare, ops[i])
 		}
 	}
-	n := copy(s.queue, s.queue[len(ops):])
-	clear(s.queue[n:])
-	s.queue = s.queue[:n]
+	n := len(s.queue) - len(ops)
+	if n > len(ops) {
+		clear(s.queue[:len(ops)])
+		s.queue = s.queue[len(ops):]
+	} else {
+		copy(s.queue, s.queue[len(ops):])
+		clear(s.queue[n:])
+		s.queue = s.queue[:n]
+	}
 	clear(ops)
 	if n == 0 {
 		s.idle.Broadcast()
@@ -260,24 +267,28 @@ func (s *MemoryStore) done(ops []memoryOp) {
 	}
 }
 
-// Commit carries out at most max operations of a manual store in order, all of
-// them if max is negative, those included that are added meanwhile. It returns
+// Commit carries out at most limit operations of a manual store in order, all
+// of them if limit is negative, those included that are added meanwhile. It returns
 // how many there were.
-func (s *MemoryStore) Commit(t *Turn, max int) int {
+func (s *MemoryStore) Commit(t *Turn, limit int) int {
 	n := 0
-	for max < 0 || n < max {
+	for limit < 0 || n < limit {
 		s.mu.Lock()
 		if len(s.queue) == 0 {
 			s.mu.Unlock()
 			break
 		}
-		ops := []memoryOp{s.queue[0]}
+		k := len(s.queue)
+		if limit >= 0 {
+			k = min(k, limit-n)
+		}
+		s.taken = append(s.taken[:0], s.queue[:k]...)
 		s.mu.Unlock()
-		s.carryOut(ops, t)
+		s.carryOut(s.taken, t)
 		s.mu.Lock()
-		s.done(ops)
+		s.done(s.taken)
 		s.mu.Unlock()
-		n++
+		n += k
 	}
 	return n
 }

@@ -120,13 +120,13 @@ func TestPurgeOfColdMessages(t *testing.T) {
 // A length limit on a queue whose head is in the store alone drops that head.
 func TestDropHeadOfColdMessages(t *testing.T) {
 	w := scarceWorld(t)
-	q := declare(t, w, "q", true)
+	declare(t, w, "q", true)
 	fill(t, w, "q", 300)
 	if err := w.Crash(0, scarce); err != nil {
 		t.Fatal(err)
 	}
 	w.Held = true
-	q = w.VHost().Queue("q")
+	q := w.VHost().Queue("q")
 	broker.Configure(q, w.Turn, func(c *broker.QueueConfig) { c.MaxLength = 10 })
 	w.Store.Commit(w.Turn, -1)
 	c := w.Client("c", nil)

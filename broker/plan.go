@@ -41,7 +41,7 @@ func (e *engine) newPlan(s *Session) *plan {
 }
 
 // add plans m for q as x says.
-func (p *plan) add(_ *Turn, m *Message, q *Queue, x put) {
+func (p *plan) add(m *Message, q *Queue, x put) {
 	x.msg, x.queue = m, q
 	if x.stored {
 		id, expiry := q.base+LaneID(x.level), x.expiry
@@ -73,7 +73,7 @@ func (p *plan) offer(t *Turn, m *Message, q *Queue, at int64) (refused bool) {
 		x.reserved = true
 	}
 	x.expiry = q.expiry(t, m)
-	p.add(t, m, q, x)
+	p.add(m, q, x)
 	return false
 }
 

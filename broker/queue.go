@@ -216,6 +216,7 @@ func (q *Queue) Resume(t *Turn) {
 	q.mu.Lock()
 	q.paused = false
 	q.serve(t)
+	q.notify()
 	q.leave(t)
 }
 

@@ -25,9 +25,9 @@ func (q *Queue) load(l *lane) {
 	})
 }
 
-// loaded takes a read's messages into memory. The request was bounded by the
-// newest message the queue knew: the store may have committed more whose
-// enqueue is still to come.
+// loaded takes a read's messages into memory; next is where the following read
+// begins. The request was bounded by the newest message the queue knew: the
+// store may have committed more whose enqueue is still to come.
 func (q *Queue) loaded(t *Turn, l *lane, epoch uint32, msgs []Stored, next uint64, err error) {
 	q.mu.Lock()
 	if q.closed || l.epoch != epoch {
@@ -35,8 +35,12 @@ func (q *Queue) loaded(t *Turn, l *lane, epoch uint32, msgs []Stored, next uint6
 		return
 	}
 	l.reading = false
-	if err != nil || len(msgs) == 0 && next <= l.cold.from {
+	if err != nil {
 		q.stats.ReadErrors++
+	}
+	// Messages the store cannot read are left to it, unsettled: those behind
+	// them must not wait for ever.
+	if next <= l.cold.from {
 		l.retry = t.Now + loadRetry
 		q.schedule(l.retry)
 		q.leave(t)

@@ -10,7 +10,7 @@ func (q *Queue) settle(t *Turn, s *Session, leases []Lease, o Outcome) {
 		done := q.takeLease(i)
 		q.conclude(&done, o)
 	}
-	q.putBack(t)
+	q.putBack()
 	q.serve(t)
 	q.trim(t)
 	q.notify()
@@ -76,7 +76,7 @@ func (q *Queue) comeBack(p *slot, o Outcome, lazy bool) {
 }
 
 // putBack moves what came back to its old places.
-func (q *Queue) putBack(_ *Turn) {
+func (q *Queue) putBack() {
 	for i := range q.lanes {
 		l := &q.lanes[i]
 		if len(l.back) == 0 {
@@ -109,7 +109,7 @@ func (q *Queue) releaseAll(t *Turn, h *hold) {
 			p := q.takeLease(h.head)
 			q.conclude(&p, Released)
 		}
-		q.putBack(t)
+		q.putBack()
 	}
 	q.serve(t)
 	q.trim(t)

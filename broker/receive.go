@@ -110,3 +110,59 @@ func (q *Queue) ExtendLease(t *Turn, lease Lease, deadline int64) bool {
 	q.leave(t)
 	return ok
 }
+
+// Place identifies a message in its queue for as long as it is there, over all
+// its leases: what a service needs that lets clients delete a message with the
+// token of a lease that ran out. Stored messages keep it over restarts.
+type Place struct {
+	Level uint16 // priority
+	Seq   uint64
+	Sub   uint64 // 0: stored
+}
+
+// PlaceOf returns the place of a leased message; false if the lease is stale.
+func (q *Queue) PlaceOf(lease Lease) (Place, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	_, p := q.ledger.get(lease)
+	if p == nil {
+		return Place{}, false
+	}
+	return Place{p.level, p.seq, p.entry.sub}, true
+}
+
+// Remove settles the message at a place as accepted, ready or leased by
+// whomever. It reports false if memory has no such message: it is gone, or
+// waits in the store.
+func (q *Queue) Remove(t *Turn, p Place) bool {
+	q.mu.Lock()
+	ok := q.remove(p)
+	if ok {
+		q.stats.Acknowledged++
+		q.serve(t)
+		q.notify()
+	}
+	q.leave(t)
+	return ok
+}
+
+func (q *Queue) remove(p Place) bool {
+	if q.closed || q.stream != nil || int(p.Level) >= len(q.lanes) {
+		return false
+	}
+	l := &q.lanes[p.Level]
+	if i := l.find(p.Seq, p.Sub); i >= 0 {
+		e := q.cut(l, i)
+		q.forget(l.level, &e)
+		return true
+	}
+	for i := range q.ledger.slots {
+		s := &q.ledger.slots[i]
+		if s.gen != 0 && s.level == p.Level && s.seq == p.Seq && s.entry.sub == p.Sub {
+			gone := q.takeLease(int32(i))
+			q.forget(l.level, &gone.entry)
+			return true
+		}
+	}
+	return false
+}

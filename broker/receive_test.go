@@ -206,3 +206,49 @@ func TestConsumerTTL(t *testing.T) {
 		t.Errorf("deliveries: %s", got)
 	}
 }
+
+// A message can be removed by its place when its lease ran out: ready again,
+// or leased to somebody else; never twice (SEMANTICS section 4).
+func TestRemoveByPlace(t *testing.T) {
+	w := newWorld(t)
+	q := declare(t, w, "q", true)
+	c := w.Client("c", nil)
+	for i := range 4 {
+		publish(t, w, c.Session, "q", fmt.Sprint(i), func(m *broker.Message) { m.Persistent = i%2 == 0 })
+	}
+	w.Store.Commit(w.Turn, -1)
+	got := q.Receive(w.Turn, broker.ReceiveOptions{Max: 4, Deadline: w.Turn.Now + 100}, nil)
+	var places []broker.Place
+	for _, d := range got {
+		p, ok := q.PlaceOf(d.Lease)
+		if !ok {
+			t.Fatalf("no place for %s", d.Msg.Body)
+		}
+		places = append(places, p)
+	}
+	w.Advance(200)
+	if _, ok := q.PlaceOf(got[0].Lease); ok {
+		t.Error("a stale lease has a place")
+	}
+	if !q.Remove(w.Turn, places[1]) || q.Remove(w.Turn, places[1]) {
+		t.Error("a ready message was not removed once")
+	}
+	again := q.Receive(w.Turn, broker.ReceiveOptions{Max: 2}, nil)
+	if bodies(again) != "0 2" {
+		t.Fatalf("received %q, want 0 2", bodies(again))
+	}
+	if !q.Remove(w.Turn, places[0]) || q.Remove(w.Turn, places[0]) {
+		t.Error("a leased message was not removed once")
+	}
+	c.Session.Settle(w.Turn, q, []broker.Lease{again[0].Lease, again[1].Lease}, broker.Released)
+	if got := q.Receive(w.Turn, broker.ReceiveOptions{Max: 9}, nil); bodies(got) != "2 3" {
+		t.Errorf("received %q, want 2 3", bodies(got))
+	}
+	w.Store.Commit(w.Turn, -1)
+	if err := w.Crash(0, nil); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.VHost().Queue("q").Stats().Ready; n != 1 {
+		t.Errorf("%d messages after a restart, want 1", n)
+	}
+}

@@ -29,9 +29,10 @@ type Session struct {
 	sharedLimit atomic.Int64
 	sharedUsed  atomic.Int64
 
-	mu    sync.Mutex // guards subs against goroutines that return shared credit
-	subs  []*Subscription
-	holds map[*Queue]*hold // owner's goroutine only
+	mu      sync.Mutex // guards subs against goroutines that return shared credit
+	subs    []*Subscription
+	holds   map[*Queue]*hold // owner's goroutine only
+	holdMax int              // number of holds at which those not needed are forgotten
 }
 
 // OpenSession starts a session of c whose deliveries and receipts go to sink. c
@@ -53,8 +54,9 @@ func (s *Session) hold(q *Queue) *hold {
 	if h := s.holds[q]; h != nil {
 		return h
 	}
-	if len(s.holds) >= maxIdleHolds {
+	if len(s.holds) >= max(s.holdMax, maxIdleHolds) {
 		s.forgetHolds()
+		s.holdMax = 2 * len(s.holds)
 	}
 	h := &hold{session: s, head: -1, tail: -1}
 	s.holds[q] = h

@@ -131,7 +131,7 @@ func (s *stream) retain(t *Turn) {
 	s.count()
 }
 
-// tick applies retention by age; next says when it wants to be called again.
+// tick applies retention by age and asks to be called again.
 func (s *stream) tick(t *Turn) {
 	if s.q.cfg.MaxAge < 0 {
 		return
@@ -145,13 +145,11 @@ func (s *stream) tick(t *Turn) {
 	}
 }
 
-func (s *stream) next() int64 { return 0 }
-
 // probe reads the age of the oldest chunk, which a restart forgot.
 func (s *stream) probe() {
 	s.probing = true
 	at := s.chunks[0].last
-	s.read(at, at, 1, func(t *Turn, msgs []Stored) {
+	s.read(at, at, 1, func(t *Turn, msgs []Stored, _ uint64) {
 		s.probing = false
 		if len(s.chunks) == 0 || s.chunks[0].last != at || len(msgs) == 0 {
 			return
@@ -162,12 +160,12 @@ func (s *stream) probe() {
 }
 
 // read asks the store for messages; then runs under the queue's lock unless
-// the queue is gone by then.
-func (s *stream) read(from, to uint64, count int, then func(t *Turn, msgs []Stored)) {
+// the queue is gone by then; next is where the following read begins.
+func (s *stream) read(from, to uint64, count int, then func(t *Turn, msgs []Stored, next uint64)) {
 	q := s.q
 	q.reads = append(q.reads, &ReadRequest{
 		Lane: q.base, From: from, To: to, Max: count, MaxBytes: q.eng.load,
-		Then: func(t *Turn, msgs []Stored, _ uint64, err error) {
+		Then: func(t *Turn, msgs []Stored, next uint64, err error) {
 			q.mu.Lock()
 			if q.closed {
 				q.mu.Unlock()
@@ -175,9 +173,8 @@ func (s *stream) read(from, to uint64, count int, then func(t *Turn, msgs []Stor
 			}
 			if err != nil {
 				q.stats.ReadErrors++
-				msgs = nil
 			}
-			then(t, msgs)
+			then(t, msgs, min(next, to+1))
 			q.leave(t)
 		},
 	})

@@ -148,7 +148,7 @@ func (s *stream) seek(sub *Subscription, time int64, lo, hi uint64) {
 		return
 	}
 	mid := lo + (hi-lo)/2
-	s.read(mid, hi-1, 1, func(t *Turn, msgs []Stored) {
+	s.read(mid, hi-1, 1, func(t *Turn, msgs []Stored, _ uint64) {
 		switch {
 		case sub.closed:
 			return
@@ -225,9 +225,14 @@ func (s *stream) readAhead(sub *Subscription) {
 	}
 	c.reading = true
 	from := c.next
-	s.read(from, s.last, loadCount, func(t *Turn, msgs []Stored) {
+	s.read(from, s.last, loadCount, func(t *Turn, msgs []Stored, next uint64) {
 		c.reading = false
 		if sub.closed {
+			return
+		}
+		if len(msgs) == 0 && next > from {
+			c.next = max(c.next, next) // unreadable, or trimmed: not this consumer's fault
+			s.feed(t, sub)
 			return
 		}
 		if len(msgs) == 0 {

@@ -86,7 +86,7 @@ func TestStreamIsReadFromTheStore(t *testing.T) {
 // was further back goes on with what is left.
 func TestStreamAge(t *testing.T) {
 	w := newWorld(t)
-	q := streamQueue(t, w, broker.Field{Name: "x-max-age", Value: "1h"})
+	streamQueue(t, w, broker.Field{Name: "x-max-age", Value: "1h"})
 	p := w.Client("p", nil)
 	for i := range 10_000 {
 		publish(t, w, p.Session, "s", strconv.Itoa(i))
@@ -106,7 +106,7 @@ func TestStreamAge(t *testing.T) {
 		w.Broker.Tick(w.Turn)
 		w.Store.Commit(w.Turn, -1)
 	}
-	q = w.VHost().Queue("s")
+	q := w.VHost().Queue("s")
 	if n := q.Stats().Ready; n > 1000 || n < 5 {
 		t.Errorf("%d messages are kept, want few but the new ones", n)
 	}

@@ -117,7 +117,7 @@ func (q *Queue) lapse(t *Turn) {
 		}
 		q.comeBack(&gone, Failed, true)
 	}
-	q.putBack(t)
+	q.putBack()
 }
 
 func (q *Queue) tickCold(t *Turn, l *lane) {
@@ -158,9 +158,6 @@ func (q *Queue) reschedule() {
 		if l.cold.count > 0 {
 			at(l.cold.sweep)
 		}
-	}
-	if q.stream != nil {
-		at(q.stream.next())
 	}
 	if q.cfg.Expires >= 0 && len(q.consumers.list) == 0 && !q.vanish {
 		q.schedule(q.lastUsed + q.cfg.Expires)

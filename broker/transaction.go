@@ -53,8 +53,8 @@ func (s *Session) Commit(t *Turn, done func(t *Turn, err error)) {
 			}
 		}
 	}
-	// Rejections come before acceptances into the batch only to share it: the
-	// messages they dead-letter belong to the transaction.
+	// What is accepted or rejected goes into the same batch, dead letters
+	// included. What comes back concerns memory only and follows the commit.
 	for _, st := range x.settles {
 		if st.outcome == Accepted || st.outcome == Rejected {
 			st.queue.settleInto(t, s, p, st.leases, st.outcome)

@@ -25,7 +25,8 @@ func (s *Store) needsCheckpoint() bool {
 		s.memoryLow.Store(true)
 		s.congested.Store(true)
 	}
-	return !s.flushing && (full || s.definitionBytes >= definitionBytesMax || s.opts.Log.Size() >= s.opts.CheckpointBytes)
+	return !s.flushing && (full || s.definitionBytes >= definitionBytesMax ||
+		s.opts.Log.Size()-s.logBase.Load() >= s.opts.CheckpointBytes)
 }
 
 func (s *Store) requestCheckpoint() {
@@ -120,8 +121,8 @@ func (s *Store) checkpoint(compact bool) error {
 	if err := s.writeHint(applied); err != nil {
 		return err
 	}
-	if err := s.opts.Log.Cut(applied, s.opts.LogKeep); err != nil {
-		return fmt.Errorf("persistence: cut the log at %d: %w", applied, err)
+	if err := s.cutLog(applied); err != nil {
+		return err
 	}
 	s.noteCheckpoint(begin, w)
 	if err := s.copyDefinitions(begin, batch, !compact); err != nil {
@@ -146,6 +147,21 @@ func (s *Store) copyDefinitions(now time.Time, b *metaBatch, stopping bool) erro
 	}
 	s.copyDue, s.copied = false, now
 	return s.writeCopy()
+}
+
+// cutLog lets the log forget what the checkpoint has. While Log.Start replays,
+// the log may not be able to yet: then the next checkpoint does it.
+func (s *Store) cutLog(applied uint64) error {
+	err := s.opts.Log.Cut(applied, s.opts.LogKeep)
+	s.logBase.Store(s.opts.Log.Size())
+	switch {
+	case err == nil:
+		return nil
+	case s.starting.Load():
+		s.log.Info("the log cannot be cut while it is replayed", "index", applied, "error", err)
+		return nil
+	}
+	return fmt.Errorf("persistence: cut the log at %d: %w", applied, err)
 }
 
 // endCheckpoint lets publishers go on that waited for memory.
@@ -259,7 +275,9 @@ func (t *table) capture(b *metaBatch) {
 			b.delete(bucketCounts, key)
 			continue
 		}
-		b.put(bucketLanes, key, laneRow(l))
+		b.beginPut(bucketLanes, key)
+		b.buf = appendLaneRow(b.buf, l)
+		b.endPut()
 		if l.spanRows {
 			b.deleteRange(bucketSpans, key, spanKey(l.id, l.head/spanSize))
 			l.spanRows = len(l.spans) > 0
@@ -285,11 +303,10 @@ const (
 	spanRowBits     = 2
 )
 
-func laneRow(l *lane) []byte {
-	v := make([]byte, 1, 17)
-	v[0] = laneRowVersion
-	v = binary.LittleEndian.AppendUint64(v, l.head)
-	return binary.LittleEndian.AppendUint64(v, l.next)
+func appendLaneRow(dst []byte, l *lane) []byte {
+	dst = append(dst, laneRowVersion)
+	dst = binary.LittleEndian.AppendUint64(dst, l.head)
+	return binary.LittleEndian.AppendUint64(dst, l.next)
 }
 
 func spanRow(p *span) []byte {
@@ -335,8 +352,7 @@ func (s *Store) flushMessages(w *segmentWriter, frozen *memtable) error {
 			found, seq, more = s.table.collect(found[:0], l, g, seq)
 			s.mu.RUnlock()
 			for i := range found {
-				p := &found[i]
-				if err := w.add(l, p.seq, p.expiry, p.body, p.data); err != nil {
+				if err := w.add(l, &found[i]); err != nil {
 					return err
 				}
 			}
@@ -346,13 +362,16 @@ func (s *Store) flushMessages(w *segmentWriter, frozen *memtable) error {
 	return nil
 }
 
-// pick is a message found in a memory table.
+// pick is a message found in a memory table or a block.
 type pick struct {
 	seq    uint64
 	expiry int64
 	body   uint32
 	count  uint32
+	from   origin
 	data   []byte
+	where  place  // of the bytes, if not in data yet
+	size   uint64 // of the bytes
 }
 
 // collect appends unsettled messages of l in memory table g from seq on, and
@@ -368,7 +387,9 @@ func (t *table) collect(out []pick, l *lane, g int, seq uint64) ([]pick, uint64,
 			return out, seq, true
 		}
 		v := r.at(seq)
-		out = append(out, pick{seq: seq, expiry: v.expiry, body: v.body, data: t.mem[g].bytes(v)})
+		out = append(out, pick{
+			seq: seq, expiry: v.expiry, body: v.body, from: origin{v.chunk, v.off, 0}, data: t.mem[g].bytes(v),
+		})
 		seq++
 	}
 	return out, seq, false

@@ -212,23 +212,54 @@ func (s *Store) copyExtent(w *segmentWriter, g *segment, l *lane, e *extent) err
 	}
 	var found []pick
 	it := b.iter()
+	inner := 0
 	s.mu.RLock()
 	for it.step() {
+		p := it.pick(e)
+		if p.data != nil {
+			p.from.c = uint32(inner)
+			inner += len(p.data)
+		}
 		if it.seq >= l.head && !l.has(it.seq) {
-			found = append(found, pick{seq: it.seq, expiry: it.expiry, body: uint32(it.body), data: it.data})
+			found = append(found, p)
 		}
 	}
 	s.mu.RUnlock()
 	if it.index.bad {
-		return &CorruptionError{File: segmentName(g.id), Offset: int64(e.off), Lane: l.id, First: e.first, Last: e.end() - 1, Reason: "block index"}
+		return e.corrupt(l.id, "block index")
 	}
 	for i := range found {
-		p := &found[i]
-		if err := w.add(l, p.seq, p.expiry, p.body, p.data); err != nil {
+		if err := w.addFrom(g, l, &found[i]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// pick is the present message of e's block. Its origin is where its bytes are.
+func (it *blockIter) pick(e *extent) pick {
+	p := pick{seq: it.seq, expiry: it.expiry, body: uint32(it.body), data: it.data, where: it.where, size: it.size}
+	if p.from = (origin{e.seg, e.off, 0}); it.where.size != 0 {
+		p.from = origin{e.seg, it.where.off, it.where.inner}
+	}
+	return p
+}
+
+// addFrom is add for a message of g whose bytes may be in another block.
+func (w *segmentWriter) addFrom(g *segment, l *lane, p *pick) error {
+	if p.where.size != 0 {
+		if c := &w.lender; c.block == nil || c.seg != g.id || c.off != p.where.off {
+			b, err := g.readBlockAt(p.where.off, p.where.size)
+			if err != nil {
+				return err
+			}
+			*c = cachedBlock{g.id, p.where.off, b}
+		}
+		if p.data = p.where.borrowed(w.lender.block, p.size); p.data == nil {
+			return g.corrupt(int64(p.where.off), "message lies outside its block")
+		}
+	}
+	return w.add(l, p)
 }
 
 // installCompacted swaps the extents of the victims for the new ones.

@@ -19,6 +19,38 @@ const (
 	saltSize    = 16
 )
 
+// KeyWrapper protects data keys with a key that the store never sees: a key
+// management service, a hardware module. Wrap is called when a data directory
+// is first encrypted, Unwrap once per data key at Open and when the log brings
+// a key of another node. Both may block; neither may retain its argument.
+// Unwrap returns ErrWrongKey for a key that is not its own.
+type KeyWrapper interface {
+	Wrap(id uint32, key []byte) (wrapped []byte, err error)
+	Unwrap(id uint32, wrapped []byte) (key []byte, err error)
+}
+
+// masterKey is the KeyWrapper of a key at hand.
+type masterKey struct{ aead cipher.AEAD }
+
+func (m masterKey) Wrap(id uint32, key []byte) ([]byte, error) {
+	nonce := make([]byte, 12, 12+dataKeySize+gcmOverhead)
+	if _, err := rand.Read(nonce); err != nil {
+		return nil, err
+	}
+	return m.aead.Seal(nonce, nonce, key, wrapLabel(id)), nil
+}
+
+func (m masterKey) Unwrap(id uint32, wrapped []byte) ([]byte, error) {
+	if len(wrapped) != 12+dataKeySize+gcmOverhead {
+		return nil, fmt.Errorf("%w: data key of %d bytes", ErrFormat, len(wrapped))
+	}
+	key, err := m.aead.Open(nil, wrapped[:12], wrapped[12:], wrapLabel(id))
+	if err != nil {
+		return nil, ErrWrongKey
+	}
+	return key, nil
+}
+
 // keyring holds the data keys. A nil keyring encrypts nothing.
 //
 // Every use derives its own key by HKDF from a data key and something that is
@@ -26,9 +58,9 @@ const (
 // of a file for segments, the random salt of a process for metadata values.
 // Under such a key nonces are counters, so that no nonce ever repeats.
 type keyring struct {
-	master  cipher.AEAD
-	current uint32 // data key of what is written now; 0: do not encrypt
-	nameKey uint32 // data key that hides names; never changes, or a definition would have two rows
+	master  KeyWrapper // nil: no encryption
+	current uint32     // data key of what is written now; 0: do not encrypt
+	nameKey uint32     // data key that hides names; never changes, or a definition would have two rows
 
 	mu      sync.Mutex
 	keys    map[uint32]dataKey
@@ -44,16 +76,19 @@ type dataKey struct {
 	wrapped []byte
 }
 
-func newKeyring(master []byte) (*keyring, error) {
+func newKeyring(master []byte, wrapper KeyWrapper) (*keyring, error) {
 	k := &keyring{keys: map[uint32]dataKey{}, entries: map[[12]byte]cipher.AEAD{}, values: map[[4 + saltSize]byte]cipher.AEAD{}}
-	if len(master) == 0 {
-		return k, nil
+	switch {
+	case wrapper != nil:
+		k.master = wrapper
+	case len(master) != 0:
+		aead, err := newAEAD(master)
+		if err != nil {
+			return nil, err
+		}
+		k.master = masterKey{aead}
 	}
-	var err error
-	if k.master, err = newAEAD(master); err != nil {
-		return nil, err
-	}
-	_, err = rand.Read(k.valueSalt[:])
+	_, err := rand.Read(k.valueSalt[:])
 	return k, err
 }
 
@@ -86,13 +121,16 @@ func (k *keyring) wrapped(id uint32) []byte {
 
 // create makes a new data key and uses it from now on.
 func (k *keyring) create() error {
-	var raw [4 + dataKeySize + 12]byte
+	var raw [4 + dataKeySize]byte
 	if _, err := rand.Read(raw[:]); err != nil {
 		return err
 	}
 	id := max(binary.LittleEndian.Uint32(raw[:]), 1)
-	plain, nonce := raw[4:4+dataKeySize], raw[4+dataKeySize:]
-	wrapped := k.master.Seal(append([]byte(nil), nonce...), nonce, plain, wrapLabel(id))
+	plain := raw[4:]
+	wrapped, err := k.master.Wrap(id, plain)
+	if err != nil {
+		return fmt.Errorf("persistence: wrap the data key: %w", err)
+	}
 	k.keys[id] = dataKey{plain: plain, wrapped: wrapped}
 	k.current = id
 	if k.nameKey == 0 {
@@ -110,12 +148,12 @@ func (k *keyring) add(id uint32, wrapped []byte) error {
 	if k.master == nil {
 		return ErrKeyRequired
 	}
-	if len(wrapped) != 12+dataKeySize+gcmOverhead {
-		return fmt.Errorf("%w: data key of %d bytes", ErrFormat, len(wrapped))
-	}
-	plain, err := k.master.Open(nil, wrapped[:12], wrapped[12:], wrapLabel(id))
+	plain, err := k.master.Unwrap(id, wrapped)
 	if err != nil {
-		return ErrWrongKey
+		return fmt.Errorf("persistence: unwrap the data key: %w", err)
+	}
+	if len(plain) != dataKeySize {
+		return fmt.Errorf("%w: data key of %d bytes", ErrFormat, len(plain))
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -216,4 +254,9 @@ func (k *keyring) hideName(name []byte) []byte {
 	mac.Write([]byte("hermod name"))
 	mac.Write(name)
 	return mac.Sum(nil)
+}
+
+func digest(b []byte) []byte {
+	sum := sha256.Sum256(b)
+	return sum[:]
 }

@@ -13,12 +13,14 @@
 // table, writes its unsettled messages into segment files sorted by lane
 // (segment.go), commits one metadata transaction (meta.go), which is the point
 // at which the new state counts, and lets the Log forget what came before.
-// Sparse segments are rewritten, empty ones deleted (compact.go).
+// Sparse segments are rewritten, empty ones deleted (compact.go). Verify, Dump
+// and Rebuild (journal.go, rebuild.go) work on a directory that no store has
+// open.
 //
 // The way back: Read (read.go) goes through extents, the frozen and the active
-// memory table, which follow each other in sequence order. Open and Recover
-// (recover.go) read the metadata and the segment footers, never bodies, and
-// replay the Log.
+// memory table, which follow each other in sequence order. Open (open.go)
+// reads the metadata and the segment footers, no bodies; Recover (recover.go)
+// replays the Log.
 //
 // Locks: batcher.mu guards entries on their way to the Log; Store.mu guards
 // the table, the memory tables and the segment list. No lock is held while a

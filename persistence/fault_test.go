@@ -638,3 +638,97 @@ func TestFullMemoryTableHoldsPublishers(t *testing.T) {
 		t.Fatal("no relief")
 	}
 }
+
+// vault is a KeyWrapper that keeps keys to itself.
+type vault struct{ keys map[string][]byte }
+
+func (v *vault) Wrap(id uint32, key []byte) ([]byte, error) {
+	name := fmt.Sprintf("key %d", id)
+	v.keys[name] = bytes.Clone(key)
+	return []byte(name), nil
+}
+
+func (v *vault) Unwrap(_ uint32, wrapped []byte) ([]byte, error) {
+	if key := v.keys[string(wrapped)]; key != nil {
+		return bytes.Clone(key), nil
+	}
+	return nil, persistence.ErrWrongKey
+}
+
+func TestKeysCanBeKeptElsewhere(t *testing.T) {
+	r := newRig(t, false, small)
+	v := &vault{keys: map[string][]byte{}}
+	r.opts.KeyWrapper = v
+	s := r.open()
+	recoverStore(t, s)
+	commit(t, s, put(1, "secret"))
+	s = r.crash()
+	recoverStore(t, s)
+	if list, err := bodies(t, s, 1); err != nil || len(list) != 1 {
+		t.Errorf("%v, %v", list, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	o := r.opts
+	o.Log, o.KeyWrapper = r.disk.Open(), &vault{}
+	if _, err := persistence.Open(o); !errors.Is(err, persistence.ErrWrongKey) {
+		t.Errorf("with another vault: %v", err)
+	}
+}
+
+// TestLargeFanOutIsWrittenOnce gives large messages to many lanes, drains the
+// lane that has the bytes and expects the others to keep theirs.
+func TestLargeFanOutIsWrittenOnce(t *testing.T) {
+	for name, key := range map[string][]byte{"plain": nil, "encrypted": make([]byte, 32)} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, false, func(o *persistence.Options) { small(o); o.SegmentSize = 1 << 20; o.MasterKey = key })
+			s := r.open()
+			recoverStore(t, s)
+			const lanes, messages, size = 20, 60, 20_000
+			for i := range messages {
+				b := put(1, fmt.Sprintf("%d %s", i, strings.Repeat("f", size)))
+				for lane := broker.LaneID(2); lane <= lanes; lane++ {
+					b.Publishes[0].Targets = append(b.Publishes[0].Targets, broker.StoreTarget{Lane: lane})
+				}
+				commit(t, s, b)
+			}
+			if err := s.Checkpoint(); err != nil {
+				t.Fatal(err)
+			}
+			if st := s.Stats(); st.SegmentBytesWritten > 2*messages*size {
+				t.Errorf("%d bytes written for %d: %+v", st.SegmentBytesWritten, messages*size, st)
+			}
+			for lane := broker.LaneID(1); lane < lanes; lane += 2 {
+				commit(t, s, settle(lane, 1, messages/2+uint64(lane)))
+				if err := s.Checkpoint(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if report, err := persistence.Verify(r.journal()); err != nil || len(report.Damage) > 0 {
+				t.Errorf("%+v, %v", report, err)
+			}
+			s = r.open()
+			defer s.Close()
+			recoverStore(t, s)
+			for lane := broker.LaneID(1); lane <= lanes; lane++ {
+				first := 0
+				if lane%2 == 1 {
+					first = messages/2 + int(lane)
+				}
+				list, err := bodies(t, s, lane)
+				if err != nil || len(list) != messages-first {
+					t.Fatalf("lane %d: %d messages, want %d, %v", lane, len(list), messages-first, err)
+				}
+				for i, m := range list {
+					if want := fmt.Sprintf("%d:%d %s", first+i+1, first+i, strings.Repeat("f", size)); m != want {
+						t.Fatalf("lane %d message %d is %.20s", lane, first+i+1, m)
+					}
+				}
+			}
+		})
+	}
+}

@@ -19,7 +19,8 @@ type JournalOptions struct {
 
 	// MasterKey of an encrypted directory; without it checksums can be
 	// verified, contents not read.
-	MasterKey []byte
+	MasterKey  []byte
+	KeyWrapper KeyWrapper // in place of MasterKey
 }
 
 // Report is what Verify and Rebuild found.
@@ -81,10 +82,10 @@ func journalKeys(o JournalOptions, report *Report) (*keyring, error) {
 			return nil, report.note(err)
 		}
 	}
-	if len(o.MasterKey) == 0 {
+	if len(o.MasterKey) == 0 && o.KeyWrapper == nil {
 		return nil, nil
 	}
-	keys, err := newKeyring(o.MasterKey)
+	keys, err := newKeyring(o.MasterKey, o.KeyWrapper)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +139,16 @@ func (g *segment) verifyBlock(f *footerRow, buf []byte, open bool) error {
 	it := b.iter()
 	for it.step() {
 		n++
-		if _, err := broker.DecodeMessage(it.data); err != nil {
+		data := it.data
+		if it.where.size != 0 {
+			other, err := g.readBlockAt(it.where.off, it.where.size)
+			if err != nil {
+				damage.Reason = fmt.Sprintf("message %d: %v", it.seq, err)
+				return damage
+			}
+			data = it.where.borrowed(other, it.size)
+		}
+		if _, err := broker.DecodeMessage(data); err != nil {
 			damage.Reason = fmt.Sprintf("message %d: %v", it.seq, err)
 			return damage
 		}

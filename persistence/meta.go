@@ -72,6 +72,14 @@ func (b *metaBatch) add(bucket, kind byte, key, value []byte) {
 	b.ops = append(b.ops, metaOp{bucket: bucket, kind: kind, key: int32(len(key)), value: int32(len(value)), off: off})
 }
 
+// beginPut and endPut are put for a value that is appended to buf in between.
+func (b *metaBatch) beginPut(bucket byte, key []byte) { b.add(bucket, metaPut, key, nil) }
+
+func (b *metaBatch) endPut() {
+	o := &b.ops[len(b.ops)-1]
+	o.value = int32(len(b.buf) - o.off - int(o.key))
+}
+
 func (b *metaBatch) put(bucket byte, key, value []byte) { b.add(bucket, metaPut, key, value) }
 func (b *metaBatch) delete(bucket byte, key []byte)     { b.add(bucket, metaDelete, key, nil) }
 func (b *metaBatch) deleteRange(bucket byte, from, to []byte) {

@@ -88,6 +88,10 @@ type Options struct {
 	// keys. Losing it loses the data.
 	MasterKey []byte
 
+	// KeyWrapper turns encryption on like MasterKey, with a key kept elsewhere;
+	// it takes precedence.
+	KeyWrapper KeyWrapper
+
 	// Quarantine lets Open go on when segments are corrupt: their files are
 	// renamed to *.corrupt and their messages are lost, which is logged and
 	// counted in Stats. Off by default: Open refuses.

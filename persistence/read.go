@@ -36,10 +36,13 @@ type cachedBlock struct {
 	block    *block
 }
 
-// Read implements broker.Store. A message that cannot be read gives an error:
-// with a *CorruptionError, next lies behind the messages it names; who settles
-// them gets rid of them. Messages alias the block they were read from, up to
-// 64 KiB.
+// Read implements broker.Store. Messages alias the block they were read from,
+// up to 64 KiB.
+//
+// If the block at From is damaged, the answer is a *CorruptionError, no
+// messages, and a next behind the block: the unsettled messages from From to
+// next-1 are lost. Asking again gives the same answer; the caller settles them
+// to get rid of them and goes on at next.
 func (s *Store) Read(r *broker.ReadRequest) {
 	w := s.readers[uint64(r.Lane)%uint64(len(s.readers))]
 	w.mu.Lock()
@@ -170,16 +173,13 @@ func (c *cursor) run() error {
 		g := s.table.segments[e.seg]
 		g.pin()
 		s.mu.RUnlock()
-		b, err := c.w.block(g, l.id, &e)
-		if uerr := g.unpin(); err == nil && uerr != nil {
+		behind, err := c.readExtent(g, l, &e, end)
+		if uerr := g.unpin(); uerr != nil {
 			s.log.Warn("cannot release a segment", "segment", segmentName(g.id), "error", uerr)
-		}
-		if err == nil {
-			err = c.takeBlock(l, &e, b, end)
 		}
 		if err != nil {
 			if len(c.w.msgs) == 0 {
-				c.seq = min(e.end(), end)
+				c.seq = behind
 				return err
 			}
 			return nil // what was found first; the next read meets the error
@@ -243,8 +243,37 @@ func (c *cursor) takeMemory(l *lane, end uint64) bool {
 	return false
 }
 
-// takeBlock finds messages in a block.
-func (c *cursor) takeBlock(l *lane, e *extent, b *block, end uint64) error {
+// readExtent reads the block of e and takes what is wanted. behind says where
+// to go on after an error.
+func (c *cursor) readExtent(g *segment, l *lane, e *extent, end uint64) (behind uint64, err error) {
+	b, err := c.w.block(g, l.id, e)
+	if err != nil {
+		return min(e.end(), end), err
+	}
+	if !c.takeBlock(l, e, b, end) {
+		return min(e.end(), end), e.corrupt(l.id, "block index")
+	}
+	for i := range c.w.found {
+		p := &c.w.found[i]
+		if p.where.size == 0 {
+			continue
+		}
+		if err := c.w.borrow(g, l, e, p); err != nil {
+			// Only this message is lost.
+			c.w.found = c.w.found[:i]
+			if derr := c.decode(); derr != nil {
+				return c.seq, derr
+			}
+			c.seq = p.seq
+			return p.seq + 1, err
+		}
+	}
+	err = c.decode()
+	return c.seq, err
+}
+
+// takeBlock finds messages in a block; false if its index is broken.
+func (c *cursor) takeBlock(l *lane, e *extent, b *block, end uint64) bool {
 	s := c.w.s
 	it := b.iter()
 	stop := min(e.end(), end)
@@ -256,21 +285,25 @@ func (c *cursor) takeBlock(l *lane, e *extent, b *block, end uint64) error {
 		if it.seq < c.seq || it.seq < l.head || l.has(it.seq) || !c.wants(it.expiry) {
 			continue
 		}
-		if !c.fits(len(it.data)) {
+		if !c.fits(int(it.size)) {
 			c.seq = it.seq
 			break
 		}
-		c.w.found = append(c.w.found, pick{seq: it.seq, expiry: it.expiry, count: l.counts[it.seq], data: it.data})
+		p := it.pick(e)
+		p.count = l.counts[it.seq]
+		c.w.found = append(c.w.found, p)
 		c.seq = it.seq + 1
 	}
 	s.mu.RUnlock()
 	if it.index.bad {
-		return &CorruptionError{File: segmentName(e.seg), Offset: int64(e.off), Lane: l.id, First: e.first, Last: e.end() - 1, Reason: "block index"}
+		clear(c.w.found)
+		c.w.found = c.w.found[:0]
+		return false
 	}
 	if c.left > 0 {
 		c.seq = max(c.seq, stop)
 	}
-	return c.decode()
+	return true
 }
 
 // decode turns what was found into messages.
@@ -294,18 +327,50 @@ func (c *cursor) decode() error {
 
 // block reads the block of e, from the cache if it was read just now.
 func (w *readWorker) block(g *segment, lane uint64, e *extent) (*block, error) {
-	for i := range w.cache {
-		if c := &w.cache[i]; c.block != nil && c.seg == e.seg && c.off == e.off {
-			return c.block, nil
-		}
+	if b := w.cached(e.seg, e.off); b != nil {
+		return b, nil
 	}
 	b, err := g.readBlock(lane, e)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		w.keep(e.seg, e.off, e.size, b)
 	}
-	if e.size <= cachedBlockSize {
-		w.cache[w.victim] = cachedBlock{e.seg, e.off, b}
+	return b, err
+}
+
+// borrow fetches the bytes of p from the block they are in.
+func (w *readWorker) borrow(g *segment, l *lane, e *extent, p *pick) error {
+	b := w.cached(g.id, p.where.off)
+	if b == nil {
+		var err error
+		if b, err = g.readBlockAt(p.where.off, p.where.size); err != nil {
+			var corrupt *CorruptionError
+			if errors.As(err, &corrupt) {
+				corrupt.Lane, corrupt.First, corrupt.Last = l.id, p.seq, p.seq
+			}
+			return err
+		}
+		w.keep(g.id, p.where.off, p.where.size, b)
+	}
+	if p.data = p.where.borrowed(b, p.size); p.data == nil {
+		return &CorruptionError{
+			File: segmentName(g.id), Offset: int64(e.off), Lane: l.id, First: p.seq, Last: p.seq, Reason: "message lies outside its block",
+		}
+	}
+	return nil
+}
+
+func (w *readWorker) cached(seg, off uint32) *block {
+	for i := range w.cache {
+		if c := &w.cache[i]; c.block != nil && c.seg == seg && c.off == off {
+			return c.block
+		}
+	}
+	return nil
+}
+
+func (w *readWorker) keep(seg, off, size uint32, b *block) {
+	if size <= cachedBlockSize {
+		w.cache[w.victim] = cachedBlock{seg, off, b}
 		w.victim = (w.victim + 1) % cachedBlocks
 	}
-	return b, nil
 }

@@ -28,7 +28,7 @@ import (
 // directory needs the master key (ErrKeyRequired).
 func Rebuild(o JournalOptions) (*Report, error) {
 	report := &Report{}
-	s, err := newStore(Options{Dir: o.Dir, Log: noLog{}, MasterKey: o.MasterKey, Logger: slog.New(slog.DiscardHandler)})
+	s, err := newStore(Options{Dir: o.Dir, Log: noLog{}, MasterKey: o.MasterKey, KeyWrapper: o.KeyWrapper, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, err
 	}
@@ -256,7 +256,9 @@ func (r *rebuilder) writeLeftovers() error {
 					return err
 				}
 			}
-			if err := w.add(x.lane, it.seq, it.expiry, uint32(it.body), it.data); err != nil {
+			p := it.pick(&x.extent)
+			p.from = origin{x.seg, uint32(i), uint32(it.seq)} // copied, not shared: this is rare
+			if err := w.addFrom(r.s.table.segments[x.seg], x.lane, &p); err != nil {
 				return err
 			}
 			last = it.seq

@@ -3,8 +3,10 @@ package persistence
 import (
 	"crypto/cipher"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"sync/atomic"
 
 	"github.com/hermodmq/hermod/persistence/vfs"
@@ -25,6 +27,7 @@ const (
 
 	blockMagic       = 0x4b4c4248 // "HBLK"
 	segmentEncrypted = 1 << 0
+	blockBorrows     = 1 << 1 // index entries end with a place, for messages whose bytes are in another block
 	trailerLast      = 1 << 0
 )
 
@@ -81,13 +84,20 @@ func (g *segment) unpin() error {
 // release counts k messages of e as settled.
 func (g *segment) release(e *extent, k uint64) {
 	g.live -= min(k, g.live)
-	g.liveBytes -= int64(uint64(e.size) * k / (uint64(e.spanM1) + 1))
+	g.liveBytes -= e.share(k)
 }
 
 // count adds e, of which live messages are unsettled.
 func (g *segment) count(e *extent, live uint64) {
 	g.live += live
-	g.liveBytes += int64(uint64(e.size) * live / (uint64(e.spanM1) + 1))
+	g.liveBytes += e.share(live)
+}
+
+// share estimates the bytes of k messages of e by their mean. Bytes that are
+// kept once for several lanes count for each of them: as long as one needs
+// them, they are not waste.
+func (e *extent) share(k uint64) int64 {
+	return int64(uint64(max(e.size, e.body)) * k / (uint64(e.spanM1) + 1))
 }
 
 // blockHeader is the decoded header of a block.
@@ -135,18 +145,35 @@ type block struct {
 
 // readBlock reads and checks the block of e.
 func (g *segment) readBlock(lane uint64, e *extent) (*block, error) {
-	buf := make([]byte, e.size)
-	if _, err := g.file.ReadAt(buf, int64(e.off)); err != nil {
-		return nil, fmt.Errorf("persistence: read %s at %d: %w", segmentName(g.id), e.off, err)
+	b, err := g.readBlockAt(e.off, e.size)
+	var corrupt *CorruptionError
+	switch {
+	case errors.As(err, &corrupt):
+		corrupt.Lane, corrupt.First, corrupt.Last = lane, e.first, e.end()-1
+	case err == nil && (b.header.lane != lane || b.header.first != e.first):
+		err = e.corrupt(lane, "block belongs elsewhere")
 	}
-	b, reason := g.openBlock(buf, int64(e.off))
-	if reason == "" && (b.header.lane != lane || b.header.first != e.first) {
-		reason = "block belongs elsewhere"
+	return b, err
+}
+
+// corrupt is the error that says that e cannot be read.
+func (e *extent) corrupt(lane uint64, reason string) error {
+	return &CorruptionError{
+		File: segmentName(e.seg), Offset: int64(e.off), Lane: lane, First: e.first, Last: e.end() - 1, Reason: reason,
 	}
+}
+
+func (g *segment) readBlockAt(off, size uint32) (*block, error) {
+	if int64(off)+int64(size) > g.size {
+		return nil, g.corrupt(int64(off), "block lies outside the file")
+	}
+	buf := make([]byte, size)
+	if _, err := g.file.ReadAt(buf, int64(off)); err != nil {
+		return nil, fmt.Errorf("persistence: read %s at %d: %w", segmentName(g.id), off, err)
+	}
+	b, reason := g.openBlock(buf, int64(off))
 	if reason != "" {
-		return nil, &CorruptionError{
-			File: segmentName(g.id), Offset: int64(e.off), Lane: lane, First: e.first, Last: e.end() - 1, Reason: reason,
-		}
+		return nil, g.corrupt(int64(off), reason)
 	}
 	return b, nil
 }
@@ -185,20 +212,41 @@ func (g *segment) openBlock(buf []byte, off int64) (b *block, reason string) {
 	return b, ""
 }
 
+// place says where in another block of the segment a message's bytes are: a
+// large message that went to several lanes is kept once.
+type place struct {
+	off, size uint32 // the block
+	inner     uint32 // in its payload
+}
+
+// borrowed takes size bytes at p from the block there.
+func (p *place) borrowed(b *block, size uint64) []byte {
+	end := uint64(p.inner) + size
+	if end > uint64(len(b.payload)) {
+		return nil
+	}
+	return b.payload[p.inner:end:end]
+}
+
 // blockIter walks over the messages of a block.
 type blockIter struct {
 	index   reader
 	payload []byte
 	next    uint64
+	borrows bool
 
 	seq    uint64
-	data   []byte
+	data   []byte // nil if the bytes are elsewhere
+	size   uint64
 	body   uint64
 	expiry int64
+	where  place // size 0: in this block
 }
 
 func (b *block) iter() blockIter {
-	return blockIter{index: reader{b: b.index}, payload: b.payload, next: b.header.first}
+	return blockIter{
+		index: reader{b: b.index}, payload: b.payload, next: b.header.first, borrows: b.header.flags&blockBorrows != 0,
+	}
 }
 
 // step moves to the next message; false at the end or if the index is broken
@@ -208,17 +256,38 @@ func (it *blockIter) step() bool {
 		return false
 	}
 	it.seq = it.next + it.index.uvarint()
-	size := it.index.uvarint()
+	it.size = it.index.uvarint()
 	it.body = it.index.uvarint()
 	it.expiry = it.index.varint()
-	if it.index.bad || size > uint64(len(it.payload)) {
+	it.next = it.seq + 1
+	it.where, it.data = place{}, nil
+	if it.borrows {
+		it.where = it.index.place()
+	}
+	if it.where.size != 0 {
+		return !it.index.bad
+	}
+	if it.index.bad || it.size > uint64(len(it.payload)) {
 		it.index.bad = true
 		return false
 	}
-	it.data = it.payload[:size:size]
-	it.payload = it.payload[size:]
-	it.next = it.seq + 1
+	it.data = it.payload[:it.size:it.size]
+	it.payload = it.payload[it.size:]
 	return true
+}
+
+// place reads a place: the size of the block, 0 if there is none, its offset
+// and the position in it.
+func (r *reader) place() place {
+	size := r.uvarint()
+	if size == 0 {
+		return place{}
+	}
+	off, inner := r.uvarint(), r.uvarint()
+	if size > math.MaxUint32 || off > math.MaxUint32 || inner > math.MaxUint32 || size < blockHeaderSize {
+		r.bad = true
+	}
+	return place{off: uint32(off), size: uint32(size), inner: uint32(inner)}
 }
 
 // footerRow is one row of the footer table.

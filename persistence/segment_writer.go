@@ -10,7 +10,12 @@ import (
 	"github.com/hermodmq/hermod/persistence/vfs"
 )
 
-const writeBufferSize = 1 << 20
+const (
+	writeBufferSize = 1 << 20
+	// syncStep is how much is written between two syncs. One sync of a whole
+	// segment would keep the log's syncs waiting behind it.
+	syncStep = 8 << 20
+)
 
 // written is an extent on its way into the table.
 type written struct {
@@ -28,9 +33,19 @@ type segmentWriter struct {
 	file   vfs.File
 	seg    *segment
 	off    int64
+	synced int64 // offset of the last sync
 	buf    []byte
 	footer []byte
 	aead   cipher.AEAD
+
+	// Where in the present segment the bytes of large messages are, so that
+	// those of several lanes are written once.
+	kept  map[origin]place
+	fresh []origin // of the block being filled; their positions in inner
+	inner []uint32
+	apart bool // the block being filled refers to others of this segment
+
+	lender cachedBlock // the last block of an old segment that messages were copied from
 
 	lane  *lane
 	block []byte // room for the header, then payload
@@ -46,14 +61,32 @@ func newSegmentWriter(s *Store, applied uint64) *segmentWriter {
 	return &segmentWriter{s: s, applied: applied}
 }
 
-// add appends a message. Lanes come one after the other, messages of a lane in
-// order.
-func (w *segmentWriter) add(l *lane, seq uint64, expiry int64, body uint32, data []byte) error {
-	if w.head.n > 0 && (w.lane != l || len(w.block)-blockHeaderSize+len(data) > w.s.opts.BlockSize ||
+// origin names the bytes of a message before they were written: a piece of a
+// chunk of the memory table, or of a block of an older segment.
+type origin struct{ a, b, c uint32 }
+
+// shareMin is the size from which the bytes of a message are written once per
+// segment however many lanes it went to. Smaller ones are copied, so that each
+// lane is read from its own blocks.
+const shareMin = 4 << 10
+
+// add appends p to lane l. Lanes come one after the other, messages of a lane
+// in order.
+func (w *segmentWriter) add(l *lane, p *pick) error {
+	seq, data := p.seq, p.data
+	var where place
+	if len(data) >= shareMin {
+		where = w.kept[p.from]
+	}
+	if where.size != 0 {
+		data = nil
+	}
+	if w.head.n > 0 && (w.lane != l || len(w.block)-blockHeaderSize+len(data)+len(w.index) > w.s.opts.BlockSize ||
 		seq-w.head.first >= extentSpanMax || w.head.n == extentSpanMax-1) {
 		if err := w.endBlock(); err != nil {
 			return err
 		}
+		return w.add(l, p) // the next segment may have begun
 	}
 	if w.head.n == 0 {
 		w.lane = l
@@ -63,15 +96,24 @@ func (w *segmentWriter) add(l *lane, seq uint64, expiry int64, body uint32, data
 		w.last = seq - 1
 	}
 	w.index = binary.AppendUvarint(w.index, seq-w.last-1)
-	w.index = binary.AppendUvarint(w.index, uint64(len(data)))
-	w.index = binary.AppendUvarint(w.index, uint64(body))
-	w.index = binary.AppendVarint(w.index, expiry)
+	w.index = binary.AppendUvarint(w.index, uint64(len(p.data)))
+	w.index = binary.AppendUvarint(w.index, uint64(p.body))
+	w.index = binary.AppendVarint(w.index, p.expiry)
+	w.index = binary.AppendUvarint(w.index, uint64(where.size))
+	if where.size != 0 {
+		w.index = binary.AppendUvarint(w.index, uint64(where.off))
+		w.index = binary.AppendUvarint(w.index, uint64(where.inner))
+		w.apart = true
+	} else if len(data) >= shareMin {
+		w.fresh = append(w.fresh, p.from)
+		w.inner = append(w.inner, uint32(len(w.block)-blockHeaderSize))
+	}
 	w.block = append(w.block, data...)
 	w.last = seq
 	w.head.n++
-	w.head.bodies += uint64(body)
-	if expiry != 0 && (w.head.timed == 0 || expiry < w.head.timed) {
-		w.head.timed = expiry
+	w.head.bodies += uint64(p.body)
+	if p.expiry != 0 && (w.head.timed == 0 || p.expiry < w.head.timed) {
+		w.head.timed = p.expiry
 	}
 	return nil
 }
@@ -82,7 +124,11 @@ func (w *segmentWriter) endBlock() error {
 		return nil
 	}
 	size := int64(len(w.block) + len(w.index) + gcmOverhead)
-	if w.seg != nil && w.off > segmentHeaderSize && w.off+size > w.s.opts.SegmentSize {
+	limit := w.s.opts.SegmentSize
+	if len(w.kept) > 0 { // in the next segment they would have to be written again
+		limit *= 2
+	}
+	if w.seg != nil && !w.apart && w.off > segmentHeaderSize && w.off+size > limit {
 		if err := w.endSegment(false); err != nil {
 			return err
 		}
@@ -98,8 +144,9 @@ func (w *segmentWriter) endBlock() error {
 	w.block = append(w.block, w.index...)
 	h.rawLen = uint32(len(w.block) - blockHeaderSize)
 	h.len = h.rawLen
+	h.flags = blockBorrows
 	if w.aead != nil {
-		h.flags = segmentEncrypted
+		h.flags |= segmentEncrypted
 		h.len += gcmOverhead
 	}
 	h.put(w.block)
@@ -116,6 +163,10 @@ func (w *segmentWriter) endBlock() error {
 	w.footer = row.append(w.footer)
 	w.seg.total += uint64(row.span)
 	w.extents = append(w.extents, written{w.lane, row.extent(w.seg.id)})
+	for i, from := range w.fresh {
+		w.kept[from] = place{off: row.off, size: row.size, inner: w.inner[i]}
+	}
+	w.fresh, w.inner, w.apart = w.fresh[:0], w.inner[:0], false
 	w.head.n = 0
 	err := w.write(w.block)
 	if cap(w.block) > 4<<20 { // one big message must not keep its room
@@ -131,7 +182,8 @@ func (w *segmentWriter) beginSegment() error {
 	if err != nil {
 		return err
 	}
-	w.file, w.off, w.buf, w.footer, w.aead = file, 0, w.buf[:0], w.footer[:0], nil
+	w.file, w.off, w.synced, w.buf, w.footer, w.aead = file, 0, 0, w.buf[:0], w.footer[:0], nil
+	w.kept = map[origin]place{}
 	w.seg = &segment{id: id, path: name, fs: w.s.opts.FS, file: file, applied: w.applied}
 	w.seg.pins.Store(1)
 	le := binary.LittleEndian
@@ -177,6 +229,10 @@ func (w *segmentWriter) flush() error {
 	}
 	_, err := w.file.Write(w.buf)
 	w.buf = w.buf[:0]
+	if err == nil && w.off-w.synced >= syncStep {
+		w.synced = w.off
+		err = w.s.watch.sync(w.file.Sync)
+	}
 	return err
 }
 

@@ -24,6 +24,7 @@ type Store struct {
 
 	batcher   batcher
 	pending   atomic.Int64 // appended bytes that did not commit yet
+	logBase   atomic.Int64 // size of the log after the last cut, which may leave some
 	memoryLow atomic.Bool  // the active memory table is full and the other one not flushed yet
 	congested atomic.Bool
 	relief    relief
@@ -79,7 +80,7 @@ func newStore(o Options) (*Store, error) {
 	s.watch.init(s)
 	s.relief.init()
 	var err error
-	if s.keys, err = newKeyring(o.MasterKey); err != nil {
+	if s.keys, err = newKeyring(o.MasterKey, o.KeyWrapper); err != nil {
 		return nil, err
 	}
 	var epoch [8]byte

@@ -46,6 +46,7 @@ type simulation struct {
 	credit    map[*broker.Subscription]*simCredit
 	shared    map[*broker.Session]*simCredit
 	failure   error
+	finished  []*Client // to leave at the end of the step
 	trace     []string
 }
 
@@ -70,6 +71,7 @@ type simMessage struct {
 	firm       int  // number of commits from which its state survives a crash
 	returned   bool // since it was last delivered, or before
 	moved      bool // rejected: it may be in the dead-letter queue
+	group      int  // the transaction it was published in; 0: none
 }
 
 type simCredit struct {
@@ -140,9 +142,11 @@ func (s *simulation) step() {
 		s.Write()
 	case n < 96:
 		s.close()
-	case n < 98:
+	case n < 97:
 		s.Turn.Now += 100
 		s.Broker.Tick(s.Turn)
+	case n < 98:
+		s.transact()
 	case n < 99:
 		s.share()
 	default:
@@ -156,6 +160,10 @@ func (s *simulation) afterStep() {
 		m.firm = s.committed + s.Store.Pending()
 	}
 	s.fresh = s.fresh[:0]
+	for _, c := range s.finished {
+		s.leave(c)
+	}
+	s.finished = s.finished[:0]
 	for _, q := range simQueues {
 		queue := s.VHost().Queue(q.name)
 		if queue == nil {
@@ -311,7 +319,10 @@ func (s *simulation) message(d broker.Delivery) *simMessage {
 }
 
 func (s *simulation) close() {
-	c := s.anyClient()
+	s.leave(s.anyClient())
+}
+
+func (s *simulation) leave(c *Client) {
 	s.note("close %s", c.Name)
 	s.Write()
 	for _, d := range c.Open {
@@ -319,6 +330,65 @@ func (s *simulation) close() {
 	}
 	c.Open = nil
 	s.Leave(c)
+}
+
+// transact publishes and settles in one transaction, on a session of its own.
+func (s *simulation) transact() {
+	s.named++
+	c := s.open("tx" + strconv.Itoa(s.named))
+	for range 3 {
+		q := []string{"plain", "rejecting"}[s.rand.IntN(2)]
+		if err := c.Session.Get(s.Turn, q, false, 1); err != nil {
+			s.fail("get: %v", err)
+		}
+	}
+	s.Write()
+	c.Session.Begin()
+	var published []*simMessage
+	for range s.rand.IntN(5) {
+		q := simQueues[s.rand.IntN(len(simQueues)-1)]
+		s.published++
+		m := s.World.Message(q.name, strconv.Itoa(s.published))
+		m.Persistent = s.rand.IntN(3) > 0
+		x := &simMessage{
+			id: s.published, queue: q.name, publisher: c.Session, persistent: m.Persistent && q.durable, group: s.named,
+		}
+		s.note("publish in %s %s %d persistent=%v", c.Name, q.name, x.id, m.Persistent)
+		if _, err := c.Session.Publish(s.Turn, broker.Publish{Msg: m}); err != nil {
+			s.fail("publish: %v", err)
+		}
+		published = append(published, x)
+	}
+	settled := c.Open
+	outcomes := make([]broker.Outcome, len(settled))
+	for i, d := range settled {
+		outcomes[i] = []broker.Outcome{broker.Accepted, broker.Rejected}[s.rand.IntN(2)]
+		c.Session.Settle(s.Turn, d.Queue, []broker.Lease{d.Lease}, outcomes[i])
+	}
+	if s.rand.IntN(3) == 0 {
+		s.note("rollback %s", c.Name)
+		c.Session.Rollback(s.Turn)
+		s.finished = append(s.finished, c)
+		return
+	}
+	s.note("commit %s, %d settled %v", c.Name, len(settled), outcomes)
+	c.Open = nil
+	for i, d := range settled {
+		s.settled(d, outcomes[i])
+	}
+	for _, x := range published {
+		s.messages[x.id] = x
+	}
+	s.fresh = append(s.fresh, published...)
+	c.Session.Commit(s.Turn, func(*broker.Turn, error) {
+		s.note("  committed %s", c.Name)
+		for _, x := range published {
+			if x.state == simPending && !x.moved {
+				x.state = simLive
+			}
+		}
+		s.finished = append(s.finished, c)
+	})
 }
 
 // event checks one call of a sink against the model.
@@ -422,6 +492,10 @@ func (s *simulation) crash() {
 			continue
 		case m.state == simGone && firm:
 			continue
+		case m.state != simPending || m.moved:
+			m.group = 0 // its transaction was through
+		}
+		switch {
 		case m.state == simGone, m.state == simPending, m.state == simMaybe:
 			m.state = simMaybe
 		default:
@@ -439,6 +513,7 @@ func (s *simulation) crash() {
 	s.committed = 0
 	clear(s.credit)
 	clear(s.shared)
+	s.finished = nil
 	for _, m := range s.messages {
 		m.firm = 0
 	}
@@ -475,6 +550,7 @@ func (s *simulation) finish() {
 	}
 	for s.drain(c) && s.failure == nil {
 	}
+	s.whole()
 	for _, m := range s.messages {
 		if m.state != simGone && m.state != simMaybe {
 			s.fail("message %d of %s (state %d, persistent %v) is lost", m.id, m.queue, m.state, m.persistent)
@@ -484,6 +560,20 @@ func (s *simulation) finish() {
 		if st := s.VHost().Queue(q.name).Stats(); st.Memory != 0 || st.Ready != 0 || st.Unsettled != 0 || st.InMemory != 0 {
 			s.fail("%s is not empty: %+v", q.name, st)
 		}
+	}
+}
+
+// whole fails if a crash left a part of a transaction.
+func (s *simulation) whole() {
+	came := make(map[int]bool)
+	for _, m := range s.messages {
+		if m.group == 0 || !m.persistent {
+			continue
+		}
+		if before, known := came[m.group]; known && before != (m.state == simGone) {
+			s.fail("transaction %d came in part: message %d is in state %d", m.group, m.id, m.state)
+		}
+		came[m.group] = m.state == simGone
 	}
 }
 

@@ -215,15 +215,10 @@ type loginResult struct {
 	user      *broker.User
 	err       error
 	mechanism string
-	secret    bool // for connection.update-secret
 }
 
 // loggedIn goes on with the handshake, or ends it.
 func (c *conn) loggedIn(r *loginResult) {
-	if r.secret {
-		c.secretChecked(r)
-		return
-	}
 	if c.state != authenticating {
 		return
 	}
@@ -323,24 +318,15 @@ func (c *conn) connectionClose(*wire.ConnectionClose) {
 	c.hangUp()
 }
 
-// connectionUpdateSecret logs the user in again with a new secret.
-func (c *conn) connectionUpdateSecret(m *wire.ConnectionUpdateSecret) error {
-	cred := broker.Credentials{Mechanism: "PLAIN", User: c.user.Name, Password: m.NewSecret, Loopback: c.loopback()}
-	return c.login(&loginResult{mechanism: cred.Mechanism, secret: true}, cred)
-}
-
-// secretChecked ends a connection.update-secret.
-func (c *conn) secretChecked(r *loginResult) {
-	if c.state != running {
-		return
+// connectionUpdateSecret renews the user's rights: consumers that lost read are
+// cancelled.
+func (c *conn) connectionUpdateSecret(*wire.ConnectionUpdateSecret) error {
+	user, err := c.broker.Renew(c.user.Name)
+	if err != nil {
+		return &exception{wire.NotAllowed, err.Error()}
 	}
-	c.resume(whyLogin)
-	if r.err != nil {
-		c.current = wire.IDConnectionUpdateSecret
-		c.fail(&exception{wire.NotAllowed, "New secret was refused by one of the backends"})
-		return
-	}
-	c.user = r.user
-	c.core.UpdateUser(&c.turn, r.user)
+	c.user = user
+	c.core.UpdateUser(&c.turn, user)
 	c.send(0, &wire.ConnectionUpdateSecretOk{})
+	return nil
 }

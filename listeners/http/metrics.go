@@ -19,9 +19,8 @@ type Sample struct {
 // collector reads the core at each scrape: nothing is counted twice, and an
 // unscraped node pays nothing.
 type collector struct {
-	core   *broker.Broker
-	extra  func() []Sample
-	labels prometheus.Labels
+	core  *broker.Broker
+	extra func() []Sample
 }
 
 // Describe implements prometheus.Collector. It describes nothing, which makes

@@ -210,11 +210,14 @@ func (h *history) batch() *broker.Batch {
 
 func (h *history) publish() broker.StorePublish {
 	size := h.rnd.IntN(300)
-	if h.rnd.IntN(60) == 0 {
+	switch h.rnd.IntN(60) {
+	case 0:
 		size = h.rnd.IntN(200_000)
+	case 1, 2, 3, 4:
+		size = 3000 + h.rnd.IntN(9000)
 	}
 	p := publish(fmt.Sprintf("%d:", h.rnd.Int())+strings.Repeat("x", size), h.pick())
-	if h.rnd.IntN(5) == 0 {
+	if h.rnd.IntN(5) == 0 || size > 300 && h.rnd.IntN(2) == 0 {
 		if other := h.pick(); other != p.Targets[0].Lane {
 			p.Targets = append(p.Targets, broker.StoreTarget{Lane: other})
 		}
