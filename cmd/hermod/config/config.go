@@ -38,6 +38,7 @@ type Config struct {
 	Persistence Persistence `koanf:"persistence"`
 	Definitions Definitions `koanf:"definitions"`
 	AMQP        AMQP        `koanf:"amqp"`
+	STOMP       STOMP       `koanf:"stomp"`
 	Log         Log         `koanf:"log"`
 }
 
@@ -49,6 +50,7 @@ type Node struct {
 // Listeners are the sockets. Each address is host:port, :port or "off".
 type Listeners struct {
 	AMQP    AMQPListener    `koanf:"amqp"`
+	STOMP   STOMPListener   `koanf:"stomp"`
 	Metrics MetricsListener `koanf:"metrics"`
 }
 
@@ -57,6 +59,15 @@ type AMQPListener struct {
 	Address       string `koanf:"address"`
 	TLSAddress    string `koanf:"tls_address"`
 	ProxyProtocol bool   `koanf:"proxy_protocol"` // every connection starts with a PROXY v1 or v2 header
+}
+
+// STOMPListener serves STOMP 1.0, 1.1 and 1.2.
+type STOMPListener struct {
+	Address       string `koanf:"address"`
+	TLSAddress    string `koanf:"tls_address"`
+	ProxyProtocol bool   `koanf:"proxy_protocol"` // every connection starts with a PROXY v1 or v2 header
+	Dialect       string `koanf:"dialect"`        // rabbitmq or activemq
+	TLSDialect    string `koanf:"tls_dialect"`    // of the TLS listener; "" is that of the other
 }
 
 // MetricsListener serves Prometheus metrics and health over HTTP.
@@ -111,6 +122,16 @@ type AMQP struct {
 	Heartbeat  int    `koanf:"heartbeat"`   // seconds, 0 = off
 }
 
+// STOMP configures what the STOMP listeners have in common.
+type STOMP struct {
+	DefaultVHost      string `koanf:"default_vhost"`       // for clients that send no host header
+	MaxHeaders        int    `koanf:"max_headers"`         // header lines of a frame
+	MaxHeaderLine     Size   `koanf:"max_header_line"`     // bytes of one
+	MaxHeaderBytes    Size   `koanf:"max_header_bytes"`    // bytes of all of a frame
+	ContentTypeBinary bool   `koanf:"content_type_binary"` // a textual content-type does not make the body a text for JMS
+	DeadLetterQueue   string `koanf:"dead_letter_queue"`   // where NACK of the activemq dialect sends messages
+}
+
 // Log configures logging to standard error.
 type Log struct {
 	Level  string `koanf:"level"`  // debug, info, warn, error
@@ -125,6 +146,11 @@ func defaults() map[string]any {
 		"listeners.amqp.address":          ":5672",
 		"listeners.amqp.tls_address":      Off,
 		"listeners.amqp.proxy_protocol":   false,
+		"listeners.stomp.address":         ":61613",
+		"listeners.stomp.tls_address":     Off,
+		"listeners.stomp.proxy_protocol":  false,
+		"listeners.stomp.dialect":         "rabbitmq",
+		"listeners.stomp.tls_dialect":     "",
 		"listeners.metrics.address":       ":15692",
 		"listeners.metrics.pprof":         false,
 		"tls.cert_file":                   "",
@@ -148,6 +174,12 @@ func defaults() map[string]any {
 		"amqp.channel_max":                2047,
 		"amqp.frame_max":                  131072,
 		"amqp.heartbeat":                  60,
+		"stomp.default_vhost":             "/",
+		"stomp.max_headers":               1000,
+		"stomp.max_header_line":           "32KiB",
+		"stomp.max_header_bytes":          "128KiB",
+		"stomp.content_type_binary":       false,
+		"stomp.dead_letter_queue":         "ActiveMQ.DLQ",
 		"log.level":                       "info",
 		"log.format":                      "text",
 	}
@@ -269,6 +301,15 @@ func (c *Config) validate() error {
 		{c.AMQP.ChannelMax < 1 || c.AMQP.ChannelMax > 65535, "amqp.channel_max: 1 to 65535"},
 		{c.AMQP.FrameMax < 4096 || c.AMQP.FrameMax > 16<<20, "amqp.frame_max: 4096 to 16777216"},
 		{c.AMQP.Heartbeat < 0 || c.AMQP.Heartbeat > 65535, "amqp.heartbeat: 0 to 65535"},
+		{!oneOf(c.Listeners.STOMP.Dialect, "rabbitmq", "activemq"), "listeners.stomp.dialect: rabbitmq or activemq"},
+		{!oneOf(c.Listeners.STOMP.TLSDialect, "", "rabbitmq", "activemq"), "listeners.stomp.tls_dialect: rabbitmq or activemq"},
+		{c.Listeners.STOMP.TLSAddress != Off && (c.TLS.CertFile == "" || c.TLS.KeyFile == ""),
+			"listeners.stomp.tls_address: needs tls.cert_file and tls.key_file"},
+		{c.STOMP.DefaultVHost == "", "stomp.default_vhost: must not be empty"},
+		{c.STOMP.MaxHeaders < 10 || c.STOMP.MaxHeaders > 10000, "stomp.max_headers: 10 to 10000"},
+		{c.STOMP.MaxHeaderLine < 256 || c.STOMP.MaxHeaderLine > 1<<20, "stomp.max_header_line: 256B to 1MiB"},
+		{c.STOMP.MaxHeaderBytes < c.STOMP.MaxHeaderLine || c.STOMP.MaxHeaderBytes > 4<<20, "stomp.max_header_bytes: stomp.max_header_line to 4MiB"},
+		{c.STOMP.DeadLetterQueue == "", "stomp.dead_letter_queue: must not be empty"},
 		{!oneOf(c.TLS.ClientAuth, "none", "request", "require"), "tls.client_auth: none, request or require"},
 		{!oneOf(c.Log.Level, "debug", "info", "warn", "error"), "log.level: debug, info, warn or error"},
 		{!oneOf(c.Log.Format, "text", "json"), "log.format: text or json"},
