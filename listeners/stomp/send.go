@@ -188,10 +188,9 @@ func (c *conn) readHeaders(f *wire.Frame, t *traits) error {
 
 // headerReader remembers which headers it has seen.
 type headerReader struct {
-	seen    uint32
-	kind    byte // of amq-msg-type
-	text    bool // content-type says text
-	expires bool // ttl came from expires, which expiration overrides
+	seen uint32
+	kind byte // of amq-msg-type
+	text bool // content-type says text
 }
 
 // firstOf reports whether header number n was not seen before.
