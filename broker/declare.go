@@ -58,6 +58,7 @@ func (s *Session) passiveQueue(t *Turn, name string, done func(*Turn)) (QueueInf
 		}
 		info.Name = name
 		info.Ready, info.Consumers = q.counts()
+		c.later(q.touch) // asking for a queue is using it
 		return nil
 	})
 	return info, err

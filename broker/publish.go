@@ -37,6 +37,17 @@ func (s *Session) Publish(t *Turn, p Publish) (PublishResult, error) {
 	return s.publishPlanned(t, &p, queues, at), nil
 }
 
+// AfterPublishes says whether earlier publishes of the session are not visible
+// yet. If so, f runs on the store's goroutine when all of them are; if not,
+// never. It lets a client that asks about a queue see what it has published.
+func (s *Session) AfterPublishes(t *Turn, f func(t *Turn)) (waits bool) {
+	if s.inflight.Load() == 0 {
+		return false
+	}
+	s.broker.afterCommits(t, f)
+	return true
+}
+
 func anyStores(queues []*Queue, m *Message) bool {
 	for _, q := range queues {
 		if q.stores(m) {

@@ -358,9 +358,7 @@ func (q *Queue) leaveSlowly(t *Turn) {
 // giveShared returns one unit of shared credit, to be followed by waking the
 // session when the lock is gone.
 func (q *Queue) giveShared(s *Session) {
-	if !s.returnShared(1) {
-		return
-	}
+	s.returnShared(1)
 	for _, w := range q.wakes {
 		if w == s {
 			return

@@ -24,9 +24,12 @@ func (q *Queue) takeLease(i int32) slot {
 	}
 	if p.sub != nil {
 		p.sub.unsettled--
-		q.consumers.relist(p.sub)
 		if p.shared {
+			// The session decides who gets the credit next: were the one who gave it
+			// back listed here, it would have it again before any other.
 			q.giveShared(p.sub.session)
+		} else {
+			q.consumers.relist(p.sub)
 		}
 	}
 	return p

@@ -31,6 +31,7 @@ type Session struct {
 
 	mu      sync.Mutex // guards subs against goroutines that return shared credit
 	subs    []*Subscription
+	turn    int              // whose turn among subs it is to be woken first
 	holds   map[*Queue]*hold // owner's goroutine only
 	holdMax int              // number of holds at which those not needed are forgotten
 }
@@ -105,11 +106,16 @@ func (s *Session) SetFlow(t *Turn, active bool) {
 	}
 }
 
-// wakeAll offers what is ready to the session's subscriptions again. It may be
-// called from any goroutine that holds no lock.
+// wakeAll offers what is ready to the session's subscriptions again, beginning
+// with another one each time, so that little shared credit goes round. It may
+// be called from any goroutine that holds no lock.
 func (s *Session) wakeAll(t *Turn) {
 	s.mu.Lock()
-	subs := append([]*Subscription(nil), s.subs...)
+	var subs []*Subscription
+	if n := len(s.subs); n > 0 {
+		s.turn = (s.turn + 1) % n
+		subs = append(append(make([]*Subscription, 0, n), s.subs[s.turn:]...), s.subs[:s.turn]...)
+	}
 	s.mu.Unlock()
 	for _, sub := range subs {
 		if sub.Queue != nil {
@@ -136,13 +142,14 @@ func (s *Session) borrowShared() (counted, ok bool) {
 	}
 }
 
-// returnShared gives back n units and tells whether subscriptions may be
-// waiting for them.
-func (s *Session) returnShared(n int64) (wake bool) {
+// sharedLeft reports whether there is shared credit, or no bound.
+func (s *Session) sharedLeft() bool {
 	limit := s.sharedLimit.Load()
-	left := s.sharedUsed.Add(-n)
-	return limit != 0 && left+n >= limit && left < limit
+	return limit == 0 || s.sharedUsed.Load() < limit
 }
+
+// returnShared gives back n units.
+func (s *Session) returnShared(n int64) { s.sharedUsed.Add(-n) }
 
 // Close ends the session: its subscriptions end, an open transaction is rolled
 // back and every lease it holds is released.

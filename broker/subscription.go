@@ -83,7 +83,7 @@ func (sub *Subscription) able() (shared, ok bool) {
 		}
 	}
 	if sub.NoAck {
-		return false, true
+		return false, s.sharedLeft() // takes none, but waits with the others
 	}
 	return s.borrowShared()
 }

@@ -33,7 +33,7 @@ var rules = []rule{
 	{folder: "broker", ours: []string{"broker/topic", "broker/selector", "broker/filter", "broker/password"}},
 	{folder: "listeners/*/wire"},
 	{folder: "listeners/transport/**", ours: []string{"listeners/transport/**"},
-		others: []string{"github.com/panjf2000/gnet/v2", "golang.org/x/sys"}},
+		others: []string{"github.com/panjf2000/gnet/v2", "github.com/gobwas/ws", "golang.org/x/sys"}},
 	{folder: "listeners/http/**", ours: []string{"broker", "broker/*", "listeners/transport", "listeners/http/**"},
 		others: []string{"github.com/prometheus/client_golang"}},
 	{folder: "listeners/*", ours: []string{"broker", "broker/topic", "broker/selector", "listeners/transport", "{own}/wire"}},

@@ -586,8 +586,8 @@ func (s *simulation) busy() {
 			if credit == nil {
 				credit = &simCredit{prefetch: sub.Prefetch()}
 			}
-			full := !sub.NoAck && (credit.prefetch > 0 && credit.unsettled >= credit.prefetch ||
-				shared.prefetch > 0 && shared.unsettled >= shared.prefetch)
+			full := !sub.NoAck && credit.prefetch > 0 && credit.unsettled >= credit.prefetch ||
+				shared.prefetch > 0 && shared.unsettled >= shared.prefetch
 			if n := sub.Queue.Stats().Ready; n > 0 && !full {
 				s.fail("%s waits with credit while %s has %d ready", sub.Tag, sub.Queue.Name(), n)
 			}

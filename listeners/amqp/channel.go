@@ -7,6 +7,7 @@ import (
 
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/listeners/amqp/wire"
+	"github.com/hermodmq/hermod/listeners/transport"
 )
 
 // channel is one AMQP channel: a session of the core and what the protocol
@@ -20,6 +21,7 @@ type channel struct {
 	crossed bool // the client's close met ours
 	dirty   bool // in conn.dirty
 	tx      bool
+	returns []*broker.Message // unroutable, to be told when the open transaction commits
 
 	publish  pendingPublish
 	exchange string // the last one published to, so that its name is made once
@@ -61,7 +63,9 @@ func (c *conn) channelFrame(f wire.Frame) error {
 	if ch.ended {
 		return c.endedFrame(ch, f)
 	}
-	if err := ch.frame(f); err != nil {
+	if err := ch.frame(f); err == errLater {
+		return err
+	} else if err != nil {
 		c.raise(ch, err)
 	}
 	return nil
@@ -188,11 +192,31 @@ func (ch *channel) method(id wire.MethodID, payload []byte) error {
 		return ch.settle(m.DeliveryTag, false, requeued(m.Requeue))
 	}
 	ch.flushSettles()
+	if ch.mustSeePublishes(id) {
+		return errLater
+	}
 	m, err := wire.DecodeMethod(payload)
 	if err != nil {
 		return err
 	}
 	return ch.dispatch(m)
+}
+
+// mustSeePublishes pauses reading before a method whose answer tells what is in
+// a queue, until what the channel has published before is in it: a client may
+// publish a persistent message and get it in its next breath.
+func (ch *channel) mustSeePublishes(id wire.MethodID) bool {
+	switch id {
+	case wire.IDBasicGet, wire.IDQueueDeclare, wire.IDQueuePurge, wire.IDQueueDelete:
+	default:
+		return false
+	}
+	link := ch.conn.link
+	waits := ch.session.AfterPublishes(&ch.conn.turn, func(*broker.Turn) { link.Post(transport.Event{Kind: eventVisible}) })
+	if waits {
+		ch.conn.pause(whyOrder)
+	}
+	return waits
 }
 
 func requeued(again bool) broker.Outcome {
@@ -308,7 +332,7 @@ func (ch *channel) end() {
 	ch.publish = pendingPublish{}
 	ch.confirms = confirms{}
 	ch.consumers, ch.reply = nil, nil
-	ch.ledger, ch.txTaken = ledger{}, nil
+	ch.ledger, ch.txTaken, ch.returns = ledger{}, nil, nil
 }
 
 // channelClose is the client's goodbye. It waits for no answers: those the

@@ -40,6 +40,7 @@ const (
 	whyAlarm
 	whyStore
 	whyReplies
+	whyOrder
 )
 
 // conn is one AMQP connection as a state machine. All its methods run on the
@@ -89,8 +90,14 @@ type conn struct {
 	leases  []broker.Lease
 }
 
-// errHangUp ends a connection that deserves or understands no explanation.
-var errHangUp = errors.New("amqp: connection ended")
+var (
+	// errHangUp ends a connection that deserves or understands no explanation.
+	errHangUp = errors.New("amqp: connection ended")
+
+	// errLater leaves the frame where it is: reading has paused, and the frame
+	// comes again when it resumes.
+	errLater = errors.New("amqp: frame out of turn")
+)
 
 // Start implements transport.Session.
 func (c *conn) Start(l transport.Link) {
@@ -137,7 +144,10 @@ func (c *conn) step(b []byte) (n, need int, err error) {
 	if n == 0 {
 		return 0, need, nil
 	}
-	return n, 0, c.frame(f)
+	if err := c.frame(f); err != errLater {
+		return n, 0, err
+	}
+	return 0, 0, nil
 }
 
 // EndTurn implements transport.Session: it tells publishers what became of
@@ -305,6 +315,7 @@ func (c *conn) teardown() {
 	c.resume(whyAlarm)
 	c.resume(whyStore)
 	c.resume(whyReplies)
+	c.resume(whyOrder)
 }
 
 // endSessions is the part of teardown that concerns the core.

@@ -40,8 +40,9 @@ func (ch *channel) txCommit() error {
 	}
 	ch.txTaken = nil
 	r := new(reply)
-	id := ch.conn.current
-	r.run = func() { ch.committed(r.err, id) }
+	id, returns := ch.conn.current, ch.returns
+	ch.returns = nil
+	r.run = func() { ch.committed(r.err, id, returns) }
 	ch.session.Commit(&ch.conn.turn, func(t *broker.Turn, err error) {
 		r.err = err
 		ch.answered(t, r)
@@ -55,9 +56,12 @@ func (ch *channel) txCommit() error {
 	return nil
 }
 
-func (ch *channel) committed(err error, id wire.MethodID) {
+func (ch *channel) committed(err error, id wire.MethodID, returns []*broker.Message) {
 	c := ch.conn
 	if err == nil {
+		for _, m := range returns {
+			ch.sendReturn(m)
+		}
 		c.send(ch.id, &wire.TxCommitOk{})
 		return
 	}
@@ -74,6 +78,7 @@ func (ch *channel) txRollback() error {
 		return refuse(wire.PreconditionFailed, "channel is not transactional")
 	}
 	ch.session.Rollback(&ch.conn.turn)
+	ch.returns = nil
 	ch.session.Begin()
 	if len(ch.txTaken) > 0 {
 		ch.ledger.restore(ch.txTaken)

@@ -121,14 +121,24 @@ func (ch *channel) complete() error {
 	if err != nil {
 		return err
 	}
-	if mandatory && !res.Routed {
-		c.out = wire.AppendReturn(c.buffer(), ch.id, wire.NoRoute, "NO_ROUTE", m.Exchange, m.RoutingKey, m.Native, m.Body, c.frameMax)
+	switch {
+	case !mandatory || res.Routed:
+	case ch.tx:
+		ch.returns = append(ch.returns, m)
+	default:
+		ch.sendReturn(m)
 	}
 	if ch.confirms.on && !res.Pending {
 		ch.decided(pub.Receipt, !res.Rejected)
 	}
 	c.published()
 	return nil
+}
+
+// sendReturn gives an unroutable message back (AMQP 1.8.3.9).
+func (ch *channel) sendReturn(m *broker.Message) {
+	c := ch.conn
+	c.out = wire.AppendReturn(c.buffer(), ch.id, wire.NoRoute, "NO_ROUTE", m.Exchange, m.RoutingKey, m.Native, m.Body, c.frameMax)
 }
 
 // decided notes the verdict on a publish, to be told at the end of the turn.

@@ -10,11 +10,12 @@ import (
 
 // Events a connection gets through its mailbox.
 const (
-	eventInbox  uint32 = iota + 1 // something is in the inbox
-	eventLogin                    // P is a *loginResult
-	eventClose                    // A is a reply code, P a *string: an operator closes the connection
-	eventAlarm                    // A is the alarms in force
-	eventRelief                   // the store takes publishes again
+	eventInbox   uint32 = iota + 1 // something is in the inbox
+	eventLogin                     // P is a *loginResult
+	eventClose                     // A is a reply code, P a *string: an operator closes the connection
+	eventAlarm                     // A is the alarms in force
+	eventRelief                    // the store takes publishes again
+	eventVisible                   // what was published is in its queues
 )
 
 // noteKind says what a note tells.
@@ -195,6 +196,8 @@ func (c *conn) Handle(ev transport.Event) {
 		c.alarmsChanged(broker.Alarm(ev.A))
 	case eventRelief:
 		c.resume(whyStore)
+	case eventVisible:
+		c.resume(whyOrder)
 	}
 }
 

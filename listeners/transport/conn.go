@@ -38,6 +38,7 @@ type Conn struct {
 	lst   *listener
 	proxy *proxyLayer // until the header is complete
 	tls   *tlsLayer
+	ws    *wsLayer
 	info  Info
 	cause error // why the transport or the session closes
 
@@ -45,7 +46,9 @@ type Conn struct {
 	need int    // what the session said it needs to go on with tail
 	out  []byte // output of this turn, plain
 
-	deadline  time.Time // of the handshake, of flushing, of lingering
+	deadline  time.Time // of the handshake, of output that does not move, of flushing, of lingering
+	written   uint64    // bytes given to the socket
+	moved     uint64    // of these, how many had left when last looked at
 	index     int       // in loop.conns
 	paused    uint16
 	state     connState
@@ -88,6 +91,15 @@ func (t *Conn) secure() {
 		t.tls = newTLSLayer(t)
 		return
 	}
+	t.secured()
+}
+
+// secured begins what is spoken above TLS.
+func (t *Conn) secured() {
+	if t.lst.WebSocket != nil {
+		t.ws = &wsLayer{cfg: t.lst.WebSocket}
+		return
+	}
 	t.start()
 }
 
@@ -114,8 +126,11 @@ func (t *Conn) received(p []byte) {
 // hold keeps input that was read before the pause took effect.
 func (t *Conn) hold(p []byte) {
 	held := &t.tail
-	if t.tls != nil {
+	switch {
+	case t.tls != nil:
 		held = &t.tls.in
+	case t.ws != nil:
+		held = &t.ws.in
 	}
 	if len(*held)+len(p) > maxHeldBack+t.need {
 		t.fail(ErrOverrun)
@@ -137,10 +152,21 @@ func (t *Conn) decode(p []byte) error {
 	if t.tls != nil {
 		return t.tls.decode(p)
 	}
+	return t.plaintext(p)
+}
+
+// plaintext takes what there is above TLS.
+func (t *Conn) plaintext(p []byte) error {
+	if t.ws != nil {
+		return t.ws.decode(t, p)
+	}
 	return t.consume(p)
 }
 
-func (t *Conn) reading() bool { return t.state == stateUp && t.paused == 0 && !t.closeNow }
+func (t *Conn) reading() bool {
+	wanted := t.state == stateUp || t.state == stateOpening && t.ws != nil
+	return wanted && t.paused == 0 && !t.closeNow
+}
 
 // consume feeds tail and p to the session. A frame that spans reads is put together in a buffer that grows towards the
 // need the session stated, and only as bytes arrive: a stated length alone pins nothing.
@@ -238,6 +264,9 @@ func (t *Conn) pump() {
 		return
 	}
 	err := t.consume(nil)
+	if err == nil && t.ws != nil && t.reading() {
+		err = t.ws.decode(t, nil)
+	}
 	if err == nil && t.tls != nil && t.tls.ready && t.reading() {
 		err = t.tls.decode(nil)
 	}
@@ -277,11 +306,14 @@ func (t *Conn) settle() {
 
 func (t *Conn) flush() {
 	p := t.out
+	if t.ws != nil {
+		p = t.ws.flush(t, p)
+	}
 	if t.out = nil; len(p) > 0 && t.state != stateDead {
 		if t.tls != nil {
 			t.tls.encode(p)
 		} else {
-			_, _ = t.sock.Write(p) // an error has closed the connection by the time it returns
+			t.send(p)
 		}
 	}
 	t.loop.putBuf(p)
@@ -289,6 +321,12 @@ func (t *Conn) flush() {
 		t.sock.readable(false) // a partial write re-arms reading in gnet
 		t.stall()
 	}
+}
+
+// send gives p to the socket. An error has closed the connection by the time it returns.
+func (t *Conn) send(p []byte) {
+	t.written += uint64(len(p))
+	_, _ = t.sock.Write(p)
 }
 
 func (t *Conn) stall() {
@@ -338,7 +376,7 @@ func (t *Conn) fail(err error) {
 	if t.cause == nil {
 		t.cause = err
 	}
-	if t.state == stateOpening && t.tls == nil {
+	if t.state == stateOpening && t.tls == nil && t.ws == nil {
 		t.kill(err)
 		return
 	}
@@ -399,6 +437,8 @@ func (t *Conn) closed(err error) {
 		return
 	}
 	told := t.state == stateLingering
+	// A peer may hang up as soon as it has read the last byte, before our loop notices that it is out.
+	flushed := t.state == stateClosing && t.sock.OutboundBuffered() == 0 && (t.tls == nil || t.tls.notified)
 	t.state = stateDead
 	t.release()
 	t.loop.remove(t)
@@ -409,7 +449,7 @@ func (t *Conn) closed(err error) {
 	switch {
 	case t.cause != nil:
 		err = t.cause
-	case t.closeNow:
+	case t.closeNow || flushed:
 		err = nil
 	case err == nil:
 		err = ErrServerClosed
@@ -427,6 +467,9 @@ func (t *Conn) release() {
 	t.tail, t.proxy = nil, nil
 	t.loop.putBuf(t.out)
 	t.out = nil
+	if t.ws != nil {
+		t.ws.in, t.ws.replies = nil, nil
+	}
 	if t.tls != nil {
 		t.tls.abort()
 	}
@@ -435,10 +478,14 @@ func (t *Conn) release() {
 func (t *Conn) tick(now time.Time) {
 	switch t.state {
 	case stateUp:
-		if !t.closeNow {
-			t.touch()
-			t.guard("Tick", func() { t.sess.Tick(now) })
+		if t.closeNow || t.stuck(now) {
+			return
 		}
+		if t.ws != nil {
+			t.ws.tick(t, now)
+		}
+		t.touch()
+		t.guard("Tick", func() { t.sess.Tick(now) })
 	case stateOpening:
 		if now.After(t.deadline) {
 			t.kill(ErrHandshakeTimeout)
@@ -448,6 +495,23 @@ func (t *Conn) tick(now time.Time) {
 			t.kill(nil)
 		}
 	}
+}
+
+// stuck ends a connection whose output has not moved for too long.
+func (t *Conn) stuck(now time.Time) bool {
+	pending := t.sock.OutboundBuffered()
+	moved := t.written - uint64(pending)
+	switch {
+	case t.lst.StallTimeout <= 0 || pending == 0:
+		t.deadline = time.Time{}
+	case moved != t.moved || t.deadline.IsZero():
+		t.deadline = now.Add(t.lst.StallTimeout)
+	case now.After(t.deadline):
+		t.kill(ErrStalled)
+		return true
+	}
+	t.moved = moved
+	return false
 }
 
 // guard calls into the session and turns a panic into the end of this connection.
@@ -484,12 +548,18 @@ func (l link) Out() []byte {
 	if t.out == nil && l.open() {
 		t.out = t.loop.getBuf()
 	}
+	if t.ws != nil && l.open() {
+		return append(t.out, make([]byte, frameReserve)...)
+	}
 	return t.out
 }
 
 func (l link) SetOut(b []byte) {
 	if !l.open() {
 		return
+	}
+	if w := l.t.ws; w != nil {
+		b = w.frame(b, len(l.t.out))
 	}
 	l.t.out = b
 	l.t.touch()

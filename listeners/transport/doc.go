@@ -1,5 +1,5 @@
 // Package transport owns every socket of the broker. It accepts connections, runs them on gnet event loops, speaks PROXY
-// protocol and TLS, bounds what is buffered in both directions, and hands plain bytes to protocol sessions that never
+// protocol, TLS and WebSocket, bounds what is buffered in both directions, and hands plain bytes to protocol sessions that never
 // see a socket.
 //
 // # Turns
@@ -19,11 +19,27 @@
 // At most one doorbell per loop is outstanding in gnet's task queues. Those queues neither keep order beyond 1024 tasks
 // nor let sockets be served while they are flooded, so no data travels through them.
 //
+// # Layers
+//
+// Input climbs from the socket through PROXY protocol, TLS and WebSocket to the session; each is there only if the
+// [Listener] says so, and Start waits for the last of them. Output goes down through the two that change it: WebSocket
+// frames a message when the session gives it back with [Link.SetOut], TLS encrypts a turn's output at once. Whichever
+// layer is lowest keeps what was read before a pause.
+//
+// # WebSocket
+//
+// The layer unmasks payload where it lies in the read buffer and hands it on at once: a message is never put together,
+// so its size costs nothing, and its text is checked piece by piece. Pings are answered at the end of the turn, and not
+// at all while the peer does not read. Every end that sends something sends a close frame last: 1000 when the session
+// closes, 1001 at shutdown, 1008 when the session refuses its input, 1009 for [ErrFrameTooLarge], 1002, 1003 or 1007
+// for [ErrWebSocket], and the peer's own code in answer to a close frame, which Closed reports as io.EOF. The server
+// sends FIN right behind its close frame instead of waiting for the answer.
+//
 // # Back-pressure
 //
 // Output: [Link.Full] is true above 512 KiB; [Session.Drained] follows when less than 128 KiB are left. Input:
 // [Link.Pause] takes the socket out of the loop's epoll set; what was read before that moment stays in the transport
-// until [Link.Resume].
+// until [Link.Resume]. A peer that does not read is closed after [Listener.StallTimeout].
 //
 // # The end of a connection
 //

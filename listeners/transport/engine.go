@@ -156,6 +156,9 @@ func (g *engine) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 	case *Conn:
 		l := g.loopOf(c)
 		t.loop, t.sock = l, &gnetSocket{c: c, l: l}
+		if d := t.lst.StallTimeout; d > 0 && t.lst.Network != "unix" {
+			setUserTimeout(c.Fd(), max(d, minUserTimeout))
+		}
 		l.begin()
 		g.guard(t, t.open)
 		l.endTurn()

@@ -31,13 +31,26 @@ func NewManual(now time.Time) *Manual {
 }
 
 // Open connects a peer to a new session, and runs a turn.
-func (m *Manual) Open(s Session, info Info) *Peer { return m.open(s, info, Listener{}) }
+func (m *Manual) Open(s Session, info Info) *Peer {
+	return m.open(s, info, Listener{Name: info.Listener})
+}
 
 func (m *Manual) open(s Session, info Info, l Listener) *Peer {
+	l.New = func() Session { return s }
+	return m.OpenOn(l, info)
+}
+
+// OpenOn connects a peer to a listener, which makes the session, and runs a turn. What l says is spoken is spoken here
+// too: PROXY protocol, TLS, WebSocket. It panics where [Server.Listen] would refuse l. With TLS the handshake computes
+// on a goroutine of its own: run turns until it is through.
+func (m *Manual) OpenOn(cfg Listener, info Info) *Peer {
+	l, err := newListener(cfg)
+	if err != nil {
+		panic(err)
+	}
 	p := &Peer{m: m, window: -1}
-	l.Name, l.New = info.Listener, func() Session { return s }
-	l.setDefaults()
-	p.conn = &Conn{loop: m.loop, sock: (*manualSocket)(p), info: info, lst: &listener{Listener: l}}
+	info.Listener = l.Name
+	p.conn = &Conn{loop: m.loop, sock: (*manualSocket)(p), info: info, lst: l}
 	m.turn(p.conn.open)
 	return p
 }

@@ -97,15 +97,9 @@ func defaultMaxConnections() int {
 // Listen opens a listening socket and accepts on it until Shutdown. It returns the address it is bound to. Listeners
 // can be added while others serve.
 func (s *Server) Listen(cfg Listener) (net.Addr, error) {
-	if cfg.New == nil {
-		return nil, fmt.Errorf("transport: listener %q: New is missing", cfg.Name)
-	}
-	l := &listener{Listener: cfg}
-	l.setDefaults()
-	switch l.Network {
-	case "tcp", "tcp4", "tcp6", "unix":
-	default:
-		return nil, fmt.Errorf("transport: listener %q: unknown network %q", l.Name, l.Network)
+	l, err := newListener(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("transport: listener %q: %w", cfg.Name, err)
 	}
 	ln, err := listen(&l.Listener)
 	if err != nil {
@@ -118,11 +112,34 @@ func (s *Server) Listen(cfg Listener) (net.Addr, error) {
 	return ln.Addr(), nil
 }
 
+// newListener checks cfg and fills in its defaults.
+func newListener(cfg Listener) (*listener, error) {
+	if cfg.New == nil {
+		return nil, errors.New("New is missing")
+	}
+	cfg.setDefaults()
+	switch cfg.Network {
+	case "tcp", "tcp4", "tcp6", "unix":
+	default:
+		return nil, fmt.Errorf("unknown network %q", cfg.Network)
+	}
+	if cfg.WebSocket != nil {
+		own := *cfg.WebSocket
+		own.MaxMessage = cmp.Or(max(own.MaxMessage, 0), cfg.MaxFrame)
+		if err := own.check(); err != nil {
+			return nil, err
+		}
+		cfg.WebSocket = &own
+	}
+	return &listener{Listener: cfg}, nil
+}
+
 func (l *Listener) setDefaults() {
 	l.Network = cmp.Or(l.Network, "tcp")
 	l.SocketMode = cmp.Or(l.SocketMode, 0o660)
 	l.MaxFrame = cmp.Or(max(l.MaxFrame, 0), 64<<20)
 	l.HandshakeTimeout = cmp.Or(max(l.HandshakeTimeout, 0), 10*time.Second)
+	l.StallTimeout = cmp.Or(l.StallTimeout, time.Minute)
 }
 
 // serve accepts on ln from now on.
@@ -139,9 +156,18 @@ func (s *Server) serve(l *listener, ln net.Listener) error {
 	return nil
 }
 
+const (
+	keepAliveIdle     = time.Minute
+	keepAliveInterval = 15 * time.Second
+	keepAliveCount    = 4
+
+	// Below, the kernel would end quiet connections after the first lost keepalive probe.
+	minUserTimeout = keepAliveIdle + keepAliveCount*keepAliveInterval
+)
+
 func listen(l *Listener) (net.Listener, error) {
 	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4,
+		Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
 	}}
 	ln, err := lc.Listen(context.Background(), l.Network, l.Address)
 	if l.Network != "unix" {
@@ -319,7 +345,9 @@ func (l *loop) drainSessions() {
 		case t.state == stateOpening:
 			t.kill(ErrServerClosed)
 		case t.state == stateUp && !t.closeNow:
-			t.touch()
+			if t.touch(); t.ws != nil {
+				t.ws.goingAway = true
+			}
 			t.guard("Drain", t.sess.Drain)
 		}
 	}

@@ -57,7 +57,7 @@ func (s *tlsLayer) established(err error) {
 	state := s.tc.ConnectionState()
 	t.info.TLS = &state
 	s.ready = true
-	t.start()
+	t.secured()
 	t.resume(pausedHandshake)
 	t.fail(s.decode(nil))
 }
@@ -101,7 +101,7 @@ func (s *tlsLayer) read() error {
 	for t.reading() {
 		n, err := s.tc.Read(l.plain)
 		if n > 0 {
-			if err := t.consume(l.plain[:n]); err != nil {
+			if err := t.plaintext(l.plain[:n]); err != nil {
 				return err
 			}
 		}
@@ -163,7 +163,7 @@ func (s *tlsLayer) push() {
 	}
 	l.wire = nil
 	if s.t.state != stateDead {
-		_, _ = s.t.sock.Write(w)
+		s.t.send(w)
 	}
 	if cap(w) <= bufMax && l.wire == nil {
 		l.wire = w[:0]
@@ -212,7 +212,7 @@ func (m memConn) Write(p []byte) (int, error) {
 	b := bytes.Clone(p)
 	sent := t.loop.run(func() {
 		if t.state <= stateClosing {
-			_, _ = t.sock.Write(b)
+			t.send(b)
 		}
 	})
 	if !sent {

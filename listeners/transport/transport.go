@@ -13,7 +13,7 @@ import (
 // one at a time and never re-entrantly: no method of [Link] calls back into the session. A panic in any of them is
 // logged and closes this connection only.
 type Session interface {
-	// Start says that the transport is up: TCP, PROXY protocol and TLS are done, [Link.Info] is complete. It is the
+	// Start says that the transport is up: TCP, PROXY protocol, TLS and WebSocket upgrade are done, [Link.Info] is complete. It is the
 	// first call, unless the connection fails before; then Closed is the only one.
 	Start(l Link)
 
@@ -122,6 +122,9 @@ type Info struct {
 	Local, Remote net.Addr
 	// Peer is the other end of the socket: the proxy's, when there is one.
 	Peer net.Addr
+	// Subprotocol, Path and Host are of the WebSocket upgrade: the protocol selected, the request's path without query
+	// and its Host header. Empty without WebSocket.
+	Subprotocol, Path, Host string
 	// TLS is nil on a plain connection. With client certificates its PeerCertificates and VerifiedChains are set.
 	TLS *tls.ConnectionState
 	// Opened is when the connection was accepted.
@@ -151,9 +154,16 @@ type Listener struct {
 	// MaxFrame bounds in bytes what a session may ask for with Receive's need, and so what one connection can pin
 	// before its frame is complete; default 64 MiB.
 	MaxFrame int
-	// HandshakeTimeout bounds PROXY header and TLS handshake together; default 10 s. What follows Start is the
-	// session's to time out.
+	// WebSocket, when set, is spoken on every connection, over TLS if there is TLS.
+	WebSocket *WebSocket
+
+	// HandshakeTimeout bounds PROXY header, TLS handshake and WebSocket upgrade together; default 10 s. What follows
+	// Start is the session's to time out.
 	HandshakeTimeout time.Duration
+	// StallTimeout is how long output may wait without a byte of it reaching the kernel before the connection is
+	// closed with [ErrStalled]: a peer that does not read must not pin memory and messages for ever. Default 60 s;
+	// negative: any time. What is in the kernel may stay unacknowledged for as long, but at least for 2 minutes.
+	StallTimeout time.Duration
 
 	// New makes the session of a new connection, on its loop. Required.
 	New func() Session
@@ -185,6 +195,9 @@ var (
 	ErrProxyHeader      = errors.New("transport: malformed PROXY protocol header")
 	ErrPanic            = errors.New("transport: session panicked")
 	ErrServerClosed     = errors.New("transport: server closed")
+	ErrStalled          = errors.New("transport: peer does not read")
+	ErrUpgrade          = errors.New("transport: websocket upgrade refused")
+	ErrWebSocket        = errors.New("transport: websocket protocol error")
 )
 
 const (

@@ -1,6 +1,11 @@
 package transport
 
-import "golang.org/x/sys/unix"
+import (
+	"math"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // setReadable changes what gnet's epoll set watches of fd. A paused connection is not watched for output either: when
 // gnet itself finishes a flush it takes up reading again, so the loop's stall check flushes paused connections.
@@ -13,4 +18,10 @@ func setReadable(epfd, fd int, on, pending bool) {
 		}
 	}
 	_ = unix.EpollCtl(epfd, unix.EPOLL_CTL_MOD, fd, &ev)
+}
+
+// setUserTimeout bounds how long sent data may stay unacknowledged and a closed window may stay closed. The kernel would
+// go on for a quarter of an hour, or without end. An error means a socket that has no such option.
+func setUserTimeout(fd int, d time.Duration) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(d.Milliseconds(), math.MaxInt32)))
 }
