@@ -61,8 +61,7 @@ type Broker struct {
 	parameters map[parameterKey][]byte // runtime parameters as JSON, kept for export
 	startedAt  int64
 
-	ticking sync.Mutex // guards the two below
-	ticks   uint64
+	ticking sync.Mutex // guards due
 	due     []*Queue
 }
 
@@ -123,10 +122,6 @@ func (b *Broker) newLane(span LaneID) LaneID {
 	return LaneID(b.lanes.Add(uint64(span))) - span + 1
 }
 
-// manyTimers is the number of queues of a virtual host from which a Tick looks
-// at an eighth of them only, so that their timers are exact to 0.8 s.
-const manyTimers = 10_000
-
 // Tick drives everything that happens by itself: expiry, delayed messages,
 // retention, alarms. It is called about every 100 ms from one goroutine; a call
 // while another runs does nothing.
@@ -136,32 +131,12 @@ func (b *Broker) Tick(t *Turn) {
 	}
 	defer b.ticking.Unlock()
 	b.now.Store(t.Now)
-	b.ticks++
-	for _, v := range b.vhosts.all() {
-		b.tickQueues(t, v)
-	}
-	b.checkMemory(t)
-}
-
-func (b *Broker) tickQueues(t *Turn, v *VHost) {
-	const part = registryShards / 8
-	from, to := 0, registryShards
-	if v.queues.len() > manyTimers {
-		from = int(b.ticks%8) * part
-		to = from + part
-	}
-	b.due = b.due[:0]
-	for shard := from; shard < to; shard++ {
-		v.queues.each(shard, func(q *Queue) {
-			if at := q.due.Load(); at != 0 && at <= t.Now {
-				b.due = append(b.due, q)
-			}
-		})
-	}
+	b.due = b.timers.take(t.Now, b.due[:0])
 	for _, q := range b.due {
 		q.tick(t)
 	}
 	clear(b.due)
+	b.checkMemory(t)
 }
 
 // randomName returns 22 characters that nobody can guess and every protocol

@@ -86,6 +86,27 @@ func (c *consumers) successor() *Subscription {
 	return best
 }
 
+// setSingle turns the single active consumer on or off. The one that becomes
+// active is chosen like a successor; the others keep what they hold.
+func (c *consumers) setSingle(on bool) {
+	if c.single == on {
+		return
+	}
+	c.single, c.active = on, nil
+	if on {
+		c.active = c.successor()
+		for _, sub := range c.list {
+			if sub != c.active {
+				c.unlist(sub)
+			}
+		}
+		return
+	}
+	for _, sub := range c.list {
+		c.relist(sub)
+	}
+}
+
 // relist puts sub at the end of its ring.
 func (c *consumers) relist(sub *Subscription) {
 	if sub.listed || sub.closed || c.single && c.active != sub {

@@ -13,6 +13,7 @@ type corpse struct {
 // it in q, both in one batch, so that a crash neither loses nor doubles it. It
 // is called without any lock.
 func (q *Queue) deadLetter(t *Turn, cfg *QueueConfig, dead []corpse) {
+	dead = q.exhume(cfg, dead)
 	rt := q.eng.routes.Get().(*routing)
 	for len(dead) > 0 {
 		n := min(len(dead), planLimit)
@@ -47,7 +48,7 @@ func (q *Queue) deadLetterOne(t *Turn, cfg *QueueConfig, p *plan, rt *routing, c
 		if c.reason != DeathRejected && cyclic(m.Notes.Deaths, target.name) {
 			continue
 		}
-		p.offer(t, m, target, 0)
+		p.offer(t, m, target, 0, false)
 	}
 }
 
@@ -76,11 +77,17 @@ func (q *Queue) deadMessage(t *Turn, cfg *QueueConfig, c *corpse) *Message {
 	m.Exchange = cfg.DeadLetterExchange
 	if cfg.DeadLetterKeySet {
 		m.RoutingKey = cfg.DeadLetterKey
+		if len(n.KeepKeys) > 0 { // the header would route it anew, and RabbitMQ takes it off, too
+			n.DropHeaders = append(slices.Clone(n.DropHeaders), headerCC)
+		}
 		n.KeepKeys = nil
 	}
 	m.Notes = &n
 	return &m
 }
+
+// headerCC is the header of AMQP that Notes.KeepKeys came in.
+const headerCC = "CC"
 
 // recordDeath returns the history with d in front: a new entry, or the one of
 // the same queue and reason counted up.

@@ -202,6 +202,7 @@ func (v *VHost) addQueue(t *Turn, d QueueDeclare, cfg QueueConfig, lane LaneID, 
 	m.operator = v.operatorPolicies.find(applyOf(cfg.Kind), d.Name)
 	m.queue = newQueue(v, d.Name, m.effective(), lane, d.Args, m.owner)
 	if m.owner != nil && !m.owner.own(m.queue) {
+		v.broker.timers.remove(m.queue)
 		return nil, errf(NotAllowed, "connection is closed")
 	}
 	v.meta[m.queue] = m

@@ -529,8 +529,12 @@ func TestListings(t *testing.T) {
 	if len(consumers) != 1 || consumers[0].Tag != "t" || consumers[0].Prefetch != 3 || !consumers[0].AckRequired {
 		t.Errorf("consumers: %+v", consumers)
 	}
-	if got := w.b.ListChannels(); len(got) != 1 || got[0].Consumers != 1 {
+	if got := w.b.ListChannels(); len(got) != 1 || got[0].Consumers != 1 || got[0].Number != 1 {
 		t.Errorf("channels: %+v", got)
+	}
+	s.SetNumber(7)
+	if got := w.b.ListChannels(); got[0].Number != 7 {
+		t.Errorf("a session the protocol calls 7: %+v", got)
 	}
 	if got := w.b.ListConnections(); len(got) != 1 || got[0].User != "guest" || got[0].Channels != 1 {
 		t.Errorf("connections: %+v", got)

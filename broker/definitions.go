@@ -21,6 +21,7 @@ const (
 	kindParameter       = "parameter"
 	kindLimit           = "limit"
 	kindUserLimit       = "user_limit"
+	kindDedup           = "dedup"
 )
 
 // vhostKey joins the parts of a definition's key.

@@ -12,6 +12,9 @@ type delayLane struct {
 	cold  int             // stored ones that are not known
 	sweep int64           // Unix ms of the next look at them
 	busy  bool            // one is under way
+	began int64           // Unix ms at which the last pass over them began
+	from  uint64          // where it goes on; 0: a new one begins
+	took  int64           // ms of the last whole pass
 }
 
 type delayed struct {
@@ -20,8 +23,22 @@ type delayed struct {
 }
 
 // delayAhead is how early, in ms, a delayed message is brought into memory;
-// the lane is looked through twice as often.
-const delayAhead = 10_000
+// the lane is looked through twice as often. When memory is full it is
+// delayScarce, unless passes over the lane take so long that they would not do
+// anything else.
+const (
+	delayAhead  = 10_000
+	delayScarce = 1000
+	delayLoad   = 10 // ms between the beginnings of two passes for every ms one took
+)
+
+// ahead is delayAhead or what scarce memory makes of it.
+func (q *Queue) ahead(took int64) int64 {
+	if q.roomy() {
+		return delayAhead
+	}
+	return min(max(delayScarce, 2*delayLoad*took), delayAhead)
+}
 
 func (d *delayLane) recover(state LaneState) {
 	if state.Next == 0 {
@@ -97,25 +114,25 @@ func (q *Queue) tickDelay(t *Turn) {
 	}
 	if d.cold > 0 && !d.busy && d.sweep <= t.Now {
 		d.busy = true
-		q.lookForDue(t, 1)
+		if d.from == 0 {
+			d.began, d.from = t.Now, 1
+		}
+		q.lookForDue(t, d.from)
 	}
 }
 
 // lookForDue reads the messages that become due soon, from one sequence number
 // on.
 func (q *Queue) lookForDue(t *Turn, from uint64) {
-	until := t.Now + delayAhead
-	if !q.roomy() {
-		until = t.Now
-	}
+	until := q.delay.began + q.ahead(q.delay.took)
 	q.reads = append(q.reads, &ReadRequest{
 		Lane: q.delay.id, From: from, To: q.delay.last, Max: sweepCount, MaxBytes: q.eng.load, ExpiredBefore: until,
-		Then: q.foundDue,
+		Then: func(t *Turn, msgs []Stored, next uint64, err error) { q.foundDue(t, from, msgs, next, err) },
 	})
 }
 
 // foundDue takes the messages of one read and goes on with the next.
-func (q *Queue) foundDue(t *Turn, msgs []Stored, next uint64, err error) {
+func (q *Queue) foundDue(t *Turn, from uint64, msgs []Stored, next uint64, err error) {
 	q.mu.Lock()
 	d := &q.delay
 	if q.closed {
@@ -123,7 +140,7 @@ func (q *Queue) foundDue(t *Turn, msgs []Stored, next uint64, err error) {
 		return
 	}
 	if err != nil {
-		q.stats.ReadErrors++
+		q.readFailed(t, d.id, from, next, err)
 	}
 	for i := range msgs {
 		if m := &msgs[i]; !d.known[m.Seq] {
@@ -131,14 +148,21 @@ func (q *Queue) foundDue(t *Turn, msgs []Stored, next uint64, err error) {
 			q.holdBack(entry{msg: m.Msg, seq: m.Seq}, m.Expiry)
 		}
 	}
-	if err == nil && len(msgs) > 0 && next <= d.last && d.cold > 0 {
-		q.lookForDue(t, next)
+	// What cannot be read must not hide what is behind it.
+	if (len(msgs) > 0 || err != nil) && next > from && next <= d.last && d.cold > 0 {
+		if q.roomy() {
+			q.lookForDue(t, next)
+		} else { // what was found has to leave first
+			d.busy, d.from, d.sweep = false, next, t.Now
+			q.schedule(t.Now)
+		}
 		q.leave(t)
 		return
 	}
-	d.busy = false
+	d.busy, d.from = false, 0
 	d.cold = max(d.cold, 0)
-	d.sweep = t.Now + delayAhead/2
+	d.took = t.Now - d.began
+	d.sweep = max(t.Now, d.began+q.ahead(d.took)/2)
 	if at := d.next(); at != 0 {
 		q.schedule(at)
 	}

@@ -18,6 +18,11 @@
 // [Session.Settle] ends the lease: the message is gone, dead-lettered, or back
 // in its old place. What the store must know of that goes to it in batches.
 //
+// A queue with a deduplication window refuses a publish whose id it knows. The
+// ids of stored messages commit with them, as definitions that are deleted when
+// the window is over. Dead letters and whatever else the broker itself moves
+// are neither refused nor remembered.
+//
 // # What is in memory
 //
 // A queue has a lane per priority. The old end of a lane is hot: its messages
@@ -30,10 +35,19 @@
 //	[ 3 4 (5a) 7 8 ]  [ 9 ............................ 5012 ]
 //	                     late: (9a) (4711a) (4711b)
 //
+// The ledger holds messages only while there is room. A stored message that is
+// delivered when there is none is thin: its slot keeps place, size, expiry and
+// count, and the message stays in the store alone. Thin entries that come back
+// stand in the hot part, in their old places, and are read back before they are
+// delivered (Queue.fill) or dead-lettered (Queue.exhume). Slots are bounded,
+// too: a session with 2^20 unsettled deliveries is out of credit, whatever
+// prefetch its client asked for.
+//
 // Invariants, all under the queue's lock:
 //
 //   - every hot entry is older than lane.cold.from; if nothing is cold, nothing
 //     is late;
+//   - only stored entries are thin, and the store has them unsettled;
 //   - no entry at or above cold.from was ever delivered, so cold ranges can be
 //     settled as a whole;
 //   - one read per lane is under way at most, and never while a settlement of
@@ -58,7 +72,7 @@
 //
 // In this order, each optional:
 //
-//	VHost.mu (topology) -> Queue.mu -> Session.mu, a sink's mailbox, the store's intake
+//	VHost.mu (topology) -> Queue.mu -> Session.mu, a sink's mailbox, the store's intake, timers.mu
 //
 // The read locks of registries and exchanges are leaves, too. Routing runs
 // without Queue.mu. With a queue's lock held the core calls Sink.Deliver and

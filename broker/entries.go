@@ -27,7 +27,7 @@ func (d *entries) pushFront(e entry) {
 func (d *entries) popFront() entry {
 	p := d.at(0)
 	e := *p
-	p.msg = nil
+	p.msg, p.thin = nil, false
 	d.head = (d.head + 1) & (len(d.ring) - 1)
 	d.n--
 	if len(d.ring) > 1024 && d.n < len(d.ring)/8 {

@@ -70,7 +70,7 @@ func (r *recentHistory) replay(c *change, q *Queue) {
 		c.later(func(t *Turn) {
 			p := q.eng.newPlan(nil)
 			for _, m := range past {
-				p.offer(t, m, q, 0)
+				p.offer(t, m, q, 0, false)
 			}
 			p.run(t, false)
 		})

@@ -26,7 +26,7 @@ const (
 )
 
 func groupOf(m *Message) string {
-	if m.Notes == nil {
+	if m == nil || m.Notes == nil {
 		return ""
 	}
 	return m.Notes.GroupID
@@ -92,7 +92,7 @@ func (q *Queue) groupCandidate(t *Turn, batch uint64) (*lane, int) {
 		l := &q.lanes[i]
 		for j, n := 0, 0; j < l.hot.len() && n < groupScan; j++ {
 			e := l.hot.at(j)
-			if e.msg == nil {
+			if e.hole() {
 				continue
 			}
 			n++
@@ -100,9 +100,14 @@ func (q *Queue) groupCandidate(t *Turn, batch uint64) (*lane, int) {
 				q.bury(i, q.cut(l, j), reason)
 				continue
 			}
-			if !q.groups.blocked(groupOf(e.msg), batch) {
-				return l, j
+			if q.groups.blocked(groupOf(e.msg), batch) {
+				continue
 			}
+			if e.thin {
+				q.fill(l, j)
+				return nil, 0
+			}
+			return l, j
 		}
 		if l.cold.count > 0 && l.hot.len()-l.holes < groupScan {
 			q.load(l)
@@ -118,13 +123,17 @@ func (q *Queue) dispatchGrouped(t *Turn) bool {
 		l := &q.lanes[i]
 		for j, n := 0, 0; j < l.hot.len() && n < groupScan; j++ {
 			e := l.hot.at(j)
-			if e.msg == nil {
+			if e.hole() {
 				continue
 			}
 			n++
 			if reason := q.unfit(t, e); reason != 0 {
 				q.bury(i, q.cut(l, j), reason)
 				continue
+			}
+			if e.thin {
+				q.fill(l, j)
+				return false
 			}
 			sub, shared, more := q.consumerFor(groupOf(e.msg))
 			if sub != nil {

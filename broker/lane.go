@@ -7,20 +7,49 @@ import (
 
 // entry is one message in one queue. (seq, sub) is its place in the lane:
 // requeued entries go back to it.
+//
+// A thin entry is one whose message only the store has: it was delivered when
+// memory had no room. msg is nil then, or holds nothing but the group.
 type entry struct {
-	msg    *Message // nil: a hole, left by an entry taken from the middle
+	msg    *Message // nil and not thin: a hole, left by an entry taken from the middle
 	seq    uint64   // sequence number in the store; of a transient entry, that of the stored one it came after
 	sub    uint64   // 0 for stored entries; orders the transient ones behind seq
 	expiry int64    // Unix ms; 0: never
 	count  uint32   // earlier failed deliveries
+	size   uint32   // thin: bytes of the body
 
 	redelivered bool
+	thin        bool
+	timed       bool // thin: the message has a TTL of its own
 }
 
 func (e *entry) stored() bool { return e.sub == 0 }
 
 // memory is what the entry costs while it is held.
-func (e *entry) memory() int { return e.msg.Size() + entryBytes }
+func (e *entry) memory() int {
+	if e.thin {
+		return entryBytes
+	}
+	return e.msg.Size() + entryBytes
+}
+
+// body is the number of bytes of the message's body.
+func (e *entry) body() int64 {
+	if e.thin {
+		return int64(e.size)
+	}
+	return int64(len(e.msg.Body))
+}
+
+// ownTTL reports whether the message has a TTL of its own.
+func (e *entry) ownTTL() bool {
+	if e.thin {
+		return e.timed
+	}
+	return e.msg.TTL >= 0
+}
+
+func (e *entry) hole() bool { return e.msg == nil && !e.thin }
 
 func compareEntries(a, b entry) int {
 	if c := cmp.Compare(a.seq, b.seq); c != 0 {
@@ -68,7 +97,7 @@ func (l *lane) ready() int { return l.hot.len() - l.holes + l.late.len() + l.col
 func (l *lane) front() *entry {
 	for l.hot.len() > 0 {
 		e := l.hot.at(0)
-		if e.msg != nil {
+		if !e.hole() {
 			return e
 		}
 		l.hot.popFront()
@@ -90,7 +119,8 @@ func (l *lane) cut(i int) entry {
 		return l.pop()
 	}
 	e := *l.hot.at(i)
-	l.hot.at(i).msg = nil
+	h := l.hot.at(i)
+	h.msg, h.thin = nil, false
 	l.holes++
 	l.bytes -= e.memory()
 	if l.holes > 64 && l.holes > l.hot.len()/2 {
@@ -102,7 +132,7 @@ func (l *lane) cut(i int) entry {
 func (l *lane) compact() {
 	var kept entries
 	for i := range l.hot.len() {
-		if e := l.hot.at(i); e.msg != nil {
+		if e := l.hot.at(i); !e.hole() {
 			kept.pushBack(*e)
 		}
 	}
@@ -135,7 +165,7 @@ func (l *lane) chill(seq uint64, body int, expiry int64) {
 func (l *lane) find(seq, sub uint64) int {
 	i := l.search(entry{seq: seq, sub: sub})
 	if i < l.hot.len() {
-		if e := l.hot.at(i); e.seq == seq && e.sub == sub && e.msg != nil {
+		if e := l.hot.at(i); e.seq == seq && e.sub == sub && !e.hole() {
 			return i
 		}
 	}
@@ -163,7 +193,7 @@ func (l *lane) restore(back []entry) {
 	older := l.search(back[len(back)-1]) // hot entries to be merged with back
 	merged := make([]entry, 0, older)
 	for range older {
-		if e := l.hot.popFront(); e.msg != nil {
+		if e := l.hot.popFront(); !e.hole() {
 			merged = append(merged, e)
 		} else {
 			l.holes--

@@ -87,7 +87,7 @@ type ConnectionStatus struct {
 type ChannelStatus struct {
 	Connection   string `json:"connection"`
 	ConnectionID uint64 `json:"connection_id"`
-	Number       int    `json:"number"` // by age within the listing, not the protocol's
+	Number       int    `json:"number"` // the protocol's; of sessions that have none, the place in the listing
 	User         string `json:"user"`
 	VHost        string `json:"vhost"`
 	Consumers    int    `json:"consumer_count"`
@@ -314,12 +314,18 @@ func (b *Broker) sortedConnections() []*Connection {
 func (b *Broker) ListChannels() []ChannelStatus {
 	list := []ChannelStatus{}
 	for _, c := range b.sortedConnections() {
+		start := len(list)
 		for i, s := range c.openSessions() {
+			number := int(s.number.Load())
+			if number == 0 {
+				number = i + 1
+			}
 			list = append(list, ChannelStatus{
-				Connection: c.options.Name, ConnectionID: c.id, Number: i + 1, User: c.User().Name,
+				Connection: c.options.Name, ConnectionID: c.id, Number: number, User: c.User().Name,
 				VHost: c.vhost.name, Consumers: len(s.subscriptions()),
 			})
 		}
+		slices.SortFunc(list[start:], func(x, y ChannelStatus) int { return x.Number - y.Number })
 	}
 	return list
 }

@@ -51,7 +51,7 @@ type Notes struct {
 	FirstDeath   *Death
 	LastDeath    *Death
 	KeepKeys     []string // extra routing keys (CC) that dead-lettering keeps
-	DropHeader   string   // header to remove on delivery (BCC), "" if none
+	DropHeaders  []string // headers to remove on delivery (BCC; CC of a dead letter with a new key)
 	StripTTL     bool     // the expiration property is to be removed on delivery
 	DeliverAt    int64    // Unix ms before which no consumer may see it; 0 = at once
 	GroupID      string
@@ -125,7 +125,10 @@ type Converter interface {
 
 // The stored form of a message: version, flags, then fields in fixed order,
 // all lengths as uvarint. docs/format/message.md draws it.
-const messageVersion = 1
+const (
+	messageVersion    = 2
+	messageVersionMin = 1 // version 1 had one header to drop
+)
 
 const (
 	flagPersistent = 1 << iota
@@ -168,7 +171,8 @@ func (m *Message) AppendBinary(dst []byte) []byte {
 // panics and never allocates more than a constant times len(b).
 func DecodeMessage(b []byte) (*Message, error) {
 	d := decoder{b: b}
-	if d.byte() != messageVersion {
+	version := d.byte()
+	if version < messageVersionMin || version > messageVersion {
 		return nil, ErrMessageFormat
 	}
 	flags := d.byte()
@@ -182,7 +186,7 @@ func DecodeMessage(b []byte) (*Message, error) {
 	m.Exchange = d.string()
 	m.RoutingKey = d.string()
 	if flags&flagNotes != 0 {
-		m.Notes = d.notes()
+		m.Notes = d.notes(version)
 	}
 	m.Native = d.bytes()
 	m.Body = d.bytes()

@@ -43,7 +43,7 @@ func (n *Notes) append(dst []byte) []byte {
 	dst = n.FirstDeath.append(dst)
 	dst = n.LastDeath.append(dst)
 	dst = appendStrings(dst, n.KeepKeys)
-	dst = appendString(dst, n.DropHeader)
+	dst = appendStrings(dst, n.DropHeaders)
 	var flags byte
 	if n.StripTTL {
 		flags = 1
@@ -134,7 +134,8 @@ func (d *decoder) death() *Death {
 	}
 }
 
-func (d *decoder) notes() *Notes {
+// notes reads notes of a stored message's version.
+func (d *decoder) notes(version byte) *Notes {
 	n := &Notes{}
 	count := d.uvarint()
 	if count > maxNoteItems || count > uint64(len(d.b)) {
@@ -152,7 +153,11 @@ func (d *decoder) notes() *Notes {
 	n.FirstDeath = d.death()
 	n.LastDeath = d.death()
 	n.KeepKeys = d.strings()
-	n.DropHeader = d.string()
+	if version >= 2 {
+		n.DropHeaders = d.strings()
+	} else if name := d.string(); name != "" {
+		n.DropHeaders = []string{name}
+	}
 	n.StripTTL = d.byte() == 1
 	n.DeliverAt = d.varint()
 	n.GroupID = d.string()

@@ -15,10 +15,11 @@ type plan struct {
 	puts    []put
 	message *Message // that the last of batch.Publishes is about; nil: a new one begins
 
-	session *Session // who published; nil for the core
-	receipt uint64
-	refused bool
-	done    func(t *Turn, err error)
+	session   *Session // who published; nil for the core
+	receipt   uint64
+	refused   bool
+	duplicate bool // a queue has a message already; it may not be durable yet
+	done      func(t *Turn, err error)
 }
 
 // put is one message for one queue.
@@ -60,15 +61,19 @@ func (p *plan) add(m *Message, q *Queue, x put) {
 }
 
 // offer plans a publish of m to q, asking q's overflow policy and deduplication
-// first. It reports whether q refused.
-func (p *plan) offer(t *Turn, m *Message, q *Queue, at int64) (refused bool) {
+// first. It reports whether q refused. See admit for published.
+func (p *plan) offer(t *Turn, m *Message, q *Queue, at int64, published bool) (refused bool) {
 	x := put{stored: q.stores(m), level: q.level(m), at: at}
 	if q.gated.Load() {
 		q.mu.Lock()
-		ok, duplicate := q.admit(t, m, true)
+		a := q.admit(t, m, published, true)
 		q.leave(t)
-		if !ok || duplicate {
-			return !ok
+		p.duplicate = p.duplicate || a.duplicate
+		if a.refused || a.duplicate {
+			return a.refused
+		}
+		if a.fact.Kind != "" {
+			p.batch.Definitions = append(p.batch.Definitions, a.fact)
 		}
 		x.reserved = true
 	}
@@ -145,8 +150,11 @@ func (p *plan) recycle() {
 	clear(p.puts)
 	clear(p.batch.Publishes)
 	clear(p.batch.Settles)
+	clear(p.batch.Definitions)
 	*p = plan{
-		batch:   Batch{Publishes: p.batch.Publishes[:0], Settles: p.batch.Settles[:0]},
+		batch: Batch{
+			Publishes: p.batch.Publishes[:0], Settles: p.batch.Settles[:0], Definitions: p.batch.Definitions[:0],
+		},
 		targets: p.targets[:0], starts: p.starts[:0], puts: p.puts[:0],
 	}
 	e.plans.Put(p)

@@ -61,11 +61,13 @@ func anyStores(queues []*Queue, m *Message) bool {
 func (s *Session) publishPlanned(t *Turn, p *Publish, queues []*Queue, at int64) PublishResult {
 	plan := s.broker.engine.newPlan(s)
 	for _, q := range queues {
-		if plan.offer(t, p.Msg, q, at) {
+		if plan.offer(t, p.Msg, q, at, true) {
 			plan.refused = true
 		}
 	}
-	if len(plan.puts) == 0 {
+	// The receipt of a duplicate waits like that of the message it repeats,
+	// which may be on its way to the store.
+	if len(plan.puts) == 0 && !plan.duplicate {
 		refused := plan.refused
 		plan.recycle()
 		return PublishResult{Routed: true, Rejected: refused}
@@ -80,10 +82,9 @@ func (s *Session) publishPlanned(t *Turn, p *Publish, queues []*Queue, at int64)
 func (q *Queue) accept(t *Turn, m *Message, at int64) (refused bool) {
 	q.mu.Lock()
 	if q.gated.Load() {
-		ok, duplicate := q.admit(t, m, false)
-		if !ok || duplicate {
+		if a := q.admit(t, m, true, false); a.refused || a.duplicate {
 			q.leave(t)
-			return !ok
+			return a.refused
 		}
 	}
 	if at != 0 {

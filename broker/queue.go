@@ -22,10 +22,12 @@ type Queue struct {
 	// Read without the lock.
 	ttl   atomic.Int64 // effective message TTL in ms; -1: none
 	gated atomic.Bool  // publishes need admission: reject-publish or deduplication
-	due   atomic.Int64 // Unix ms at which tick has something to do; 0: never
 	ended atomic.Bool  // close ran
 
+	timer int // place in engine.timers plus one, under their lock; 0: none
+
 	mu         sync.Mutex
+	due        int64 // Unix ms at which tick has something to do; 0: never
 	cfg        QueueConfig
 	lanes      []lane // by priority
 	ready      int
@@ -47,19 +49,23 @@ type Queue struct {
 	paused     bool
 	closed     bool
 	lastUsed   int64 // Unix ms, for x-expires
+	complained int64 // Unix ms of the last log line about reads
 
 	reserved      int // stored publishes admitted but not committed yet
 	reservedBytes int64
 	memory        int64 // of what the queue holds in memory
+	thin          int   // entries, ready or leased, whose message is in the store only
 	reported      int64 // how much of it the engine knows
 
 	// What leave does once everything is consistent.
-	out    Batch
-	dead   []corpse
-	reads  []*ReadRequest
-	wakes  []*Session
-	calls  []func(*Turn)
-	vanish bool
+	out       Batch
+	dead      []corpse
+	stranded  []corpse // whose message could not be read yet; tried again by tick
+	retryDead int64    // Unix ms of that; 0: none is stranded
+	reads     []*ReadRequest
+	wakes     []*Session
+	calls     []func(*Turn)
+	vanish    bool
 
 	stats QueueCounters
 }
@@ -151,6 +157,9 @@ func (q *Queue) configure(t *Turn, cfg QueueConfig) {
 		q.lastUsed = t.Now
 	}
 	q.adopt(cfg)
+	if q.stream == nil {
+		q.consumers.setSingle(cfg.SingleActive)
+	}
 	q.trim(t)
 	q.dispatch(t)
 	q.schedule(t.Now)
@@ -229,6 +238,7 @@ func (q *Queue) purge(t *Turn) int {
 		for i := range q.lanes {
 			q.purgeLane(&q.lanes[i])
 		}
+		q.serve(t) // who waited for a read is told that there is nothing
 	}
 	q.leave(t)
 	return n
@@ -237,12 +247,12 @@ func (q *Queue) purge(t *Turn) int {
 func (q *Queue) purgeLane(l *lane) {
 	for e := l.front(); e != nil; e = l.front() {
 		gone := l.pop()
-		q.unready(gone.msg)
+		q.unready(&gone)
 		q.forget(l.level, &gone)
 	}
 	for l.late.len() > 0 {
 		gone := l.late.popFront()
-		q.unready(gone.msg)
+		q.unready(&gone)
 		q.forget(l.level, &gone)
 	}
 	if l.cold.count > 0 {
@@ -278,17 +288,19 @@ func (q *Queue) close(t *Turn) (ready int) {
 		q.calls = append(q.calls, w.call)
 	}
 	q.lanes = newLanes(len(q.lanes), q.base)
-	q.ready, q.readyBytes, q.memory = 0, 0, 0
+	q.ready, q.readyBytes, q.memory, q.thin = 0, 0, 0, 0
 	q.delay = delayLane{id: q.delay.id}
-	q.waiters, q.dead, q.reads = nil, nil, nil
+	q.waiters, q.dead, q.stranded, q.reads = nil, nil, nil, nil
 	q.timed, q.deadlines = timedHeap[place]{}, timedHeap[Lease]{}
 	q.out.Settles, q.out.Counts, q.out.Trims = nil, nil, nil
+	q.forgetAllIDs()
 	if q.durable {
 		for id := q.base; id <= q.delay.id; id++ {
 			q.out.Trims = append(q.out.Trims, StoreTrim{Lane: id, Drop: true})
 		}
 	}
-	q.due.Store(0)
+	q.due = 0
+	q.eng.timers.remove(q)
 	q.leave(t)
 	for _, g := range getters {
 		g.session.sink.GetResult(t, g.ref, Delivery{Queue: q, Offset: -1}, false)
@@ -308,6 +320,9 @@ func (q *Queue) abandonLeases() {
 			q.giveShared(p.sub.session)
 		}
 		if p.gen != 0 && p.hold != nil {
+			if p.hold.session.letGo() {
+				q.wakeLater(p.hold.session)
+			}
 			p.hold.head, p.hold.tail, p.hold.n = -1, -1, 0
 		}
 	}
@@ -322,9 +337,10 @@ func (q *Queue) leave(t *Turn) {
 		q.eng.memory.Add(d)
 		q.reported = q.memory
 	}
-	if len(q.out.Settles)+len(q.out.Counts)+len(q.out.Trims) > 0 {
+	if len(q.out.Settles)+len(q.out.Counts)+len(q.out.Trims)+len(q.out.Definitions) > 0 {
 		q.eng.store.Append(&q.out)
 		q.out.Settles, q.out.Counts, q.out.Trims = q.out.Settles[:0], q.out.Counts[:0], q.out.Trims[:0]
+		q.out.Definitions = nil // rare, and with long strings
 	}
 	if len(q.dead)+len(q.reads)+len(q.wakes)+len(q.calls) == 0 && !q.vanish {
 		q.mu.Unlock()
@@ -359,6 +375,12 @@ func (q *Queue) leaveSlowly(t *Turn) {
 // session when the lock is gone.
 func (q *Queue) giveShared(s *Session) {
 	s.returnShared(1)
+	q.wakeLater(s)
+}
+
+// wakeLater offers what is ready to a session's subscriptions when the lock is
+// gone.
+func (q *Queue) wakeLater(s *Session) {
 	for _, w := range q.wakes {
 		if w == s {
 			return
@@ -367,17 +389,25 @@ func (q *Queue) giveShared(s *Session) {
 	q.wakes = append(q.wakes, s)
 }
 
-// unready takes a message out of the counts of ready ones.
-func (q *Queue) unready(m *Message) {
+// unready takes an entry out of the counts of ready ones.
+func (q *Queue) unready(e *entry) {
 	q.ready--
-	q.readyBytes -= int64(len(m.Body))
+	q.readyBytes -= e.body()
 }
 
 // forget ends an entry for good: its memory is free and the store told.
 func (q *Queue) forget(level int, e *entry) {
-	q.memory -= int64(e.memory())
+	q.release(e)
 	if e.stored() {
 		q.settleStored(q.base+LaneID(level), e.seq)
+	}
+}
+
+// release gives back the memory of an entry that leaves the queue.
+func (q *Queue) release(e *entry) {
+	q.memory -= int64(e.memory())
+	if e.thin {
+		q.thin--
 	}
 }
 

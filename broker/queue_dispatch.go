@@ -46,6 +46,10 @@ func (q *Queue) dispatch(t *Turn) {
 		if e == nil {
 			return
 		}
+		if e.thin {
+			q.fill(l, 0)
+			return
+		}
 		sub, shared := q.consumers.pick()
 		if sub == nil {
 			return
@@ -55,7 +59,7 @@ func (q *Queue) dispatch(t *Turn) {
 }
 
 // head returns the message that is next, having buried what must not be
-// delivered. It is nil if there is none or its lane has to be loaded first, in
+// delivered. It may be thin: then fill comes before its delivery. It is nil if there is none or its lane has to be loaded first, in
 // which case the load is on its way.
 func (q *Queue) head(t *Turn) (*lane, *entry) {
 	for i := len(q.lanes) - 1; i >= 0; i-- {
@@ -91,7 +95,7 @@ func (q *Queue) unfit(t *Turn, e *entry) DeathReason {
 // pop takes the front of a lane and reads ahead if little is left.
 func (q *Queue) pop(l *lane) entry {
 	e := l.pop()
-	q.unready(e.msg)
+	q.unready(&e)
 	if l.cold.count > 0 && l.bytes < q.eng.load/2 {
 		q.load(l)
 	}
@@ -119,13 +123,17 @@ func (q *Queue) deliver(t *Turn, e entry, level int, sub *Subscription, shared b
 
 // lend makes an entry a lease.
 func (q *Queue) lend(t *Turn, e entry, level int, sub *Subscription, h *hold, shared bool) Lease {
-	lease, p := q.ledger.lend(e, level, sub, h)
-	p.shared = shared
-	if q.cfg.ConsumerTTL >= 0 && sub != nil {
-		q.setDeadline(p, lease, t.Now+q.cfg.ConsumerTTL)
-	}
 	if q.groups.on {
 		q.groups.lent(&q.cfg, e.msg, 0)
+	}
+	q.slim(&e)
+	lease, p := q.ledger.lend(e, level, sub, h)
+	p.shared = shared
+	if h != nil {
+		h.session.held.Add(1)
+	}
+	if q.cfg.ConsumerTTL >= 0 && sub != nil {
+		q.setDeadline(p, lease, t.Now+q.cfg.ConsumerTTL)
 	}
 	return lease
 }
@@ -133,10 +141,10 @@ func (q *Queue) lend(t *Turn, e entry, level int, sub *Subscription, h *hold, sh
 // get answers a getter now or later.
 func (q *Queue) get(t *Turn, g getter) {
 	q.lastUsed = t.Now
-	if len(q.getters) == 0 && q.answer(t, g) {
+	if len(q.getters) == 0 && !g.session.overheld() && q.answer(t, g) {
 		return
 	}
-	if len(q.getters) >= maxGetters {
+	if len(q.getters) >= maxGetters || g.session.overheld() {
 		q.answerEmpty(t, g)
 		return
 	}
@@ -171,11 +179,11 @@ func (q *Queue) answerEmpty(t *Turn, g getter) {
 	g.session.sink.GetResult(t, g.ref, Delivery{Queue: q, Offset: -1}, false)
 }
 
-// loading reports whether a lane is being loaded that nothing ready stands
-// before.
+// loading reports whether a read is under way that may bring what a getter
+// wants. When it ends, the getters are served.
 func (q *Queue) loading() bool {
 	for i := len(q.lanes) - 1; i >= 0; i-- {
-		if l := &q.lanes[i]; l.reading && l.front() == nil && l.cold.count > 0 {
+		if q.lanes[i].reading && q.ready > 0 {
 			return true
 		}
 	}
@@ -191,16 +199,21 @@ func (q *Queue) candidate(t *Turn) (*lane, int) {
 	if q.groups.on {
 		return q.groupCandidate(t, 0)
 	}
-	if l, e := q.head(t); e != nil {
-		return l, 0
+	l, e := q.head(t)
+	if e == nil {
+		return nil, 0
 	}
-	return nil, 0
+	if e.thin {
+		q.fill(l, 0)
+		return nil, 0
+	}
+	return l, 0
 }
 
 // cut takes the i-th hot entry of a lane.
 func (q *Queue) cut(l *lane, i int) entry {
 	e := l.cut(i)
-	q.unready(e.msg)
+	q.unready(&e)
 	if l.cold.count > 0 && l.bytes < q.eng.load/2 {
 		q.load(l)
 	}

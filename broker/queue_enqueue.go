@@ -1,27 +1,35 @@
 package broker
 
-// admit decides whether a publish may enter: ok is false if the overflow policy
-// refuses it, duplicate says that its deduplication id was seen before. With
-// reserve the place is kept until enqueue.
-func (q *Queue) admit(t *Turn, m *Message, reserve bool) (ok, duplicate bool) {
+// admission is the answer of admit.
+type admission struct {
+	refused   bool       // by the overflow policy
+	duplicate bool       // its deduplication id was seen before
+	fact      Definition // what the store must remember with the message; its Kind is "" if nothing
+}
+
+// admit decides whether a message may enter. With reserve the place is kept
+// until enqueue. Deduplication is for publishers that publish twice: what the
+// broker itself moves (published is false), dead letters above all, is neither
+// refused nor remembered, for a refusal would lose it.
+func (q *Queue) admit(t *Turn, m *Message, published, reserve bool) (a admission) {
 	if q.full(m) {
 		q.stats.Rejected++
 		if q.cfg.Overflow == RejectPublishDLX && q.cfg.DeadLetterSet {
 			q.dead = append(q.dead, corpse{entry: entry{msg: m, sub: 1}, reason: DeathMaxLen})
 		}
-		return false, false
+		return admission{refused: true}
 	}
-	if q.cfg.DedupWindow > 0 && m.Notes != nil && m.Notes.DedupID != "" {
-		if q.dedup.seen(t.Now, q.cfg.DedupWindow, m.Notes.DedupID) {
+	if published && q.cfg.DedupWindow > 0 && m.Notes != nil && m.Notes.DedupID != "" {
+		if a.duplicate, a.fact = q.duplicate(t, m, reserve && q.stores(m)); a.duplicate {
 			q.stats.Duplicates++
-			return true, true
+			return a
 		}
 	}
 	if reserve {
 		q.reserved++
 		q.reservedBytes += int64(len(m.Body))
 	}
-	return true, false
+	return a
 }
 
 // full reports whether the overflow policy refuses m. A consumer that could
@@ -145,6 +153,6 @@ func (q *Queue) bury(level int, e entry, reason DeathReason) {
 		q.forget(level, &e)
 		return
 	}
-	q.memory -= int64(e.memory())
+	q.release(&e)
 	q.dead = append(q.dead, corpse{entry: e, level: level, reason: reason})
 }

@@ -7,6 +7,8 @@ const (
 	sweepEvery = 1000
 	sweepCount = 1024
 	loadRetry  = 1000
+
+	complainEvery = 60_000 // ms between two log lines of a queue about reads
 )
 
 // load asks the store for the next cold messages of a lane. One request per
@@ -36,7 +38,7 @@ func (q *Queue) loaded(t *Turn, l *lane, epoch uint32, msgs []Stored, next uint6
 	}
 	l.reading = false
 	if err != nil {
-		q.stats.ReadErrors++
+		q.readFailed(t, l.id, l.cold.from, next, err)
 	}
 	// Messages the store cannot read are left to it, unsettled: those behind
 	// them must not wait for ever.
@@ -73,6 +75,23 @@ func (q *Queue) loaded(t *Turn, l *lane, epoch uint32, msgs []Stored, next uint6
 	q.leave(t)
 }
 
+// readFailed counts a read that failed and logs it, once per queue and period:
+// messages in [from, next) of the lane cannot be read and stay, unsettled, in
+// the store; if there are none, the read is tried again.
+func (q *Queue) readFailed(t *Turn, id LaneID, from, next uint64, err error) {
+	q.stats.ReadErrors++
+	if q.complained != 0 && t.Now-q.complained < complainEvery {
+		return
+	}
+	q.complained = t.Now
+	text := "messages cannot be read and are passed over"
+	if next <= from {
+		text, next = "messages cannot be read yet", from+1
+	}
+	q.vhost.broker.log.Error(text, "vhost", q.vhost.name, "queue", q.name, "lane", uint64(id),
+		"first", from, "last", next-1, "read_errors", q.stats.ReadErrors, "error", err)
+}
+
 // sweep searches the cold part of a lane for expired messages.
 func (q *Queue) sweep(t *Turn, l *lane) {
 	if l.reading {
@@ -81,21 +100,30 @@ func (q *Queue) sweep(t *Turn, l *lane) {
 	}
 	l.reading = true
 	l.cold.sweep = 0
+	q.sweepFrom(t, l, l.cold.from)
+}
+
+func (q *Queue) sweepFrom(t *Turn, l *lane, from uint64) {
 	epoch := l.epoch
 	q.reads = append(q.reads, &ReadRequest{
-		Lane: l.id, From: l.cold.from, To: l.last, Max: sweepCount, MaxBytes: q.eng.load, ExpiredBefore: t.Now,
-		Then: func(t *Turn, msgs []Stored, _ uint64, err error) { q.swept(t, l, epoch, msgs, err) },
+		Lane: l.id, From: from, To: l.last, Max: sweepCount, MaxBytes: q.eng.load, ExpiredBefore: t.Now,
+		Then: func(t *Turn, msgs []Stored, next uint64, err error) { q.swept(t, l, epoch, from, msgs, next, err) },
 	})
 }
 
-func (q *Queue) swept(t *Turn, l *lane, epoch uint32, msgs []Stored, err error) {
+func (q *Queue) swept(t *Turn, l *lane, epoch uint32, from uint64, msgs []Stored, next uint64, err error) {
 	q.mu.Lock()
 	if q.closed || l.epoch != epoch {
 		q.mu.Unlock()
 		return
 	}
 	if err != nil {
-		q.stats.ReadErrors++
+		q.readFailed(t, l.id, from, next, err)
+	}
+	if err != nil && len(msgs) == 0 && next > from && next <= l.last {
+		q.sweepFrom(t, l, next)
+		q.leave(t)
+		return
 	}
 	l.cold.sweep = t.Now + sweepEvery
 	q.schedule(l.cold.sweep)
@@ -103,8 +131,8 @@ func (q *Queue) swept(t *Turn, l *lane, epoch uint32, msgs []Stored, err error) 
 		m := &msgs[i]
 		l.cold.count--
 		l.cold.bytes -= int64(len(m.Msg.Body))
-		q.unready(m.Msg)
 		e := entry{msg: m.Msg, seq: m.Seq, expiry: m.Expiry, count: m.Count}
+		q.unready(&e)
 		q.memory += int64(e.memory())
 		q.bury(l.level, e, DeathExpired)
 	}

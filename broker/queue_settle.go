@@ -22,6 +22,9 @@ func (q *Queue) takeLease(i int32) slot {
 	if q.groups.on {
 		q.groups.returned(p.msg)
 	}
+	if p.hold != nil && p.hold.session.letGo() {
+		q.wakeLater(p.hold.session)
+	}
 	if p.sub != nil {
 		p.sub.unsettled--
 		if p.shared {
@@ -40,7 +43,7 @@ func (q *Queue) takeLease(i int32) slot {
 func (q *Queue) conclude(p *slot, o Outcome) {
 	if q.stream != nil {
 		q.stats.Acknowledged++
-		q.memory -= int64(p.entry.memory())
+		q.release(&p.entry)
 		return
 	}
 	switch o {
@@ -75,7 +78,7 @@ func (q *Queue) comeBack(p *slot, o Outcome, lazy bool) {
 	l := &q.lanes[level]
 	l.back = append(l.back, e)
 	q.ready++
-	q.readyBytes += int64(len(e.msg.Body))
+	q.readyBytes += e.body()
 }
 
 // putBack moves what came back to its old places.

@@ -54,7 +54,7 @@ func (q *Queue) Stats() QueueStats {
 	s := QueueStats{
 		QueueCounters: q.stats, Ready: q.ready, ReadyBytes: q.readyBytes, Unsettled: q.ledger.n,
 		Delayed: q.delay.len(), Consumers: len(q.consumers.list), Memory: q.memory, Paused: q.paused,
-		LastUsed: q.lastUsed, InMemory: q.ledger.n,
+		LastUsed: q.lastUsed, InMemory: q.ledger.n - q.thin,
 	}
 	for i := range q.lanes {
 		l := &q.lanes[i]

@@ -2,7 +2,10 @@ package broker_test
 
 import (
 	"errors"
+	"fmt"
+	"log/slog"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/hermodmq/hermod/broker"
@@ -28,12 +31,15 @@ func (s *brokenStore) Read(r *broker.ReadRequest) {
 	s.MemoryStore.Read(r)
 }
 
-// A read that fails is tried again; one that names what cannot be read is not
-// waited for, and what is unreadable stays in the store.
-func TestReadErrors(t *testing.T) {
+// brokenWorld is a broker on a store that fails reads, with ten messages in
+// queue q, and what it logs.
+func brokenWorld(t *testing.T, args ...broker.Field) (*brokenStore, *broker.Broker, *broker.Turn, *strings.Builder) {
+	t.Helper()
 	store := &brokenStore{MemoryStore: broker.NewMemoryStore().Manual()}
-	turn := &broker.Turn{Now: brokertest.Start}
-	b, err := broker.New(broker.Options{Store: store, Now: turn.Now, PasswordCost: 4})
+	turn, log := &broker.Turn{Now: brokertest.Start}, new(strings.Builder)
+	b, err := broker.New(broker.Options{
+		Store: store, Now: turn.Now, PasswordCost: 4, Logger: slog.New(slog.NewTextHandler(log, nil)),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,10 +47,11 @@ func TestReadErrors(t *testing.T) {
 	if err := b.Recover(turn); err != nil {
 		t.Fatal(err)
 	}
-	sink := new(brokertest.Recorder)
-	s := b.VHost("/").OpenSession(nil, sink)
-	if _, err := s.DeclareQueue(turn, broker.QueueDeclare{Name: "q", Durable: true}, nil); err != nil {
-		t.Fatal(err)
+	s := b.VHost("/").OpenSession(nil, new(brokertest.Recorder))
+	for _, d := range []broker.QueueDeclare{{Name: "q", Durable: true, Args: args}, {Name: "dead", Durable: true}} {
+		if _, err := s.DeclareQueue(turn, d, nil); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for i := range 10 {
 		m := &broker.Message{RoutingKey: "q", Body: []byte(strconv.Itoa(i)), TTL: broker.NoTTL, Persistent: true}
@@ -53,14 +60,30 @@ func TestReadErrors(t *testing.T) {
 		}
 	}
 	store.Commit(turn, -1)
+	return store, b, turn, log
+}
+
+// failTwice makes a store fail two reads for the moment and what is below 5
+// for ever.
+func (s *brokenStore) failTwice() {
 	fails := 0
-	store.fail = func(r *broker.ReadRequest) (uint64, bool) {
+	s.fail = func(r *broker.ReadRequest) (uint64, bool) {
 		fails++
 		if fails < 3 {
 			return r.From, true
 		}
 		return 5, r.From < 5
 	}
+}
+
+// A read that fails is tried again; one that names what cannot be read is not
+// waited for, and what is unreadable stays in the store. It is counted each
+// time and logged once.
+func TestReadErrors(t *testing.T) {
+	store, b, turn, log := brokenWorld(t)
+	store.failTwice()
+	sink := new(brokertest.Recorder)
+	s := b.VHost("/").OpenSession(nil, sink)
 	if _, err := s.Subscribe(turn, broker.SubscribeOptions{Queue: "q", Tag: "c", NoAck: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -77,9 +100,101 @@ func TestReadErrors(t *testing.T) {
 	if st.ReadErrors != 3 || st.Ready != 0 {
 		t.Errorf("read errors %d, ready %d; want 3, 0", st.ReadErrors, st.Ready)
 	}
+	if n := b.Totals().Counters.ReadErrors; n != 3 {
+		t.Errorf("read errors %d in all", n)
+	}
+	if text := log.String(); strings.Count(text, "cannot be read") != 1 || !strings.Contains(text, "queue=q") || !strings.Contains(text, "first=1") {
+		t.Errorf("logged %q", text)
+	}
 	r, err := store.Crash(0).Recover()
 	if err != nil || len(r.Lanes) != 1 || r.Lanes[0].Count != 4 {
 		t.Errorf("the store holds %+v, want the 4 unreadable messages", r.Lanes)
+	}
+}
+
+// The same for messages that memory let go while they were unsettled: when they
+// come back, and when they die.
+func TestReadErrorsOfThinMessages(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		t.Run(fmt.Sprintf("dies=%v", dies), func(t *testing.T) {
+			store, b, turn, _ := brokenWorld(t,
+				broker.Field{Name: "x-dead-letter-exchange", Value: ""}, broker.Field{Name: "x-dead-letter-routing-key", Value: "dead"})
+			q := b.VHost("/").Queue("q")
+			sink := new(brokertest.Recorder)
+			s := b.VHost("/").OpenSession(nil, sink)
+			sub, err := s.Subscribe(turn, broker.SubscribeOptions{Queue: "q", Tag: "c"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			store.Commit(turn, -1)
+			s.Unsubscribe(turn, sub)
+			events := sink.Take()
+			if len(events) != 10 {
+				t.Fatalf("%d deliveries", len(events))
+			}
+			store.failTwice()
+			for _, e := range events {
+				o := broker.Released
+				if dies {
+					o = broker.Rejected
+				}
+				s.Settle(turn, q, []broker.Lease{e.Delivery.Lease}, o)
+			}
+			from := "q"
+			if dies {
+				from = "dead"
+			}
+			if _, err := s.Subscribe(turn, broker.SubscribeOptions{Queue: from, Tag: "d", NoAck: true}); err != nil {
+				t.Fatal(err)
+			}
+			for range 60 {
+				store.Commit(turn, -1)
+				turn.Now += 100
+				b.Tick(turn)
+			}
+			events = sink.Take()
+			seen := make(map[string]bool)
+			for _, e := range events {
+				seen[string(e.Delivery.Msg.Body)] = true
+			}
+			if len(events) != 6 || len(seen) != 6 || seen["3"] || !seen["4"] {
+				t.Errorf("%d deliveries %v, want those from 4 to 9", len(events), seen)
+			}
+			if st := q.Stats(); st.Ready != 0 || st.ReadyBytes != 0 || st.Memory != 0 || st.InMemory != 0 || st.ReadErrors < 3 {
+				t.Errorf("%+v", st)
+			}
+			s.Close(turn)
+		})
+	}
+}
+
+// A block that cannot be read hides neither delayed nor expired messages behind
+// it.
+func TestUnreadableMessagesHideNothing(t *testing.T) {
+	store, b, turn, _ := brokenWorld(t)
+	s := b.VHost("/").OpenSession(nil, new(brokertest.Recorder))
+	for i := range 4 {
+		m := &broker.Message{RoutingKey: "dead", TTL: broker.NoTTL, Persistent: true, Notes: &broker.Notes{DeliverAt: turn.Now + 1000}}
+		if i >= 2 {
+			m.TTL, m.Notes = 1000, nil
+			m.RoutingKey = "q"
+		}
+		if _, err := s.Publish(turn, broker.Publish{Msg: m}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store.Commit(turn, -1)
+	store.fail = func(r *broker.ReadRequest) (uint64, bool) { return 2, r.From < 2 }
+	for range 100 {
+		turn.Now += 100
+		b.Tick(turn)
+		store.Commit(turn, -1)
+	}
+	if st := b.VHost("/").Queue("dead").Stats(); st.Ready != 1 {
+		t.Errorf("delayed: %+v", st)
+	}
+	if st := b.VHost("/").Queue("q").Stats(); st.Expired != 2 {
+		t.Errorf("expiring: %+v", st)
 	}
 }
 

@@ -31,10 +31,12 @@ func (q *Queue) Receive(t *Turn, o ReceiveOptions, buf []Delivery) []Delivery {
 		}
 		e := q.cut(l, i)
 		q.stats.Got++
-		lease, p := q.ledger.lend(e, l.level, nil, nil)
 		if q.groups.on {
 			q.groups.lent(&q.cfg, e.msg, q.batch)
 		}
+		kept := e
+		q.slim(&kept)
+		lease, p := q.ledger.lend(kept, l.level, nil, nil)
 		if o.Deadline != 0 {
 			q.setDeadline(p, lease, o.Deadline)
 		}

@@ -68,17 +68,6 @@ func (r *registry[T]) all() []T {
 	return list
 }
 
-// each calls f for everything in one shard, of registryShards. f must not
-// change the registry.
-func (r *registry[T]) each(shard int, f func(T)) {
-	s := &r.shards[shard]
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for _, v := range s.m {
-		f(v)
-	}
-}
-
 func (r *registry[T]) len() int {
 	n := 0
 	for i := range r.shards {

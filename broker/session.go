@@ -14,6 +14,7 @@ type Session struct {
 	broker *Broker
 	vhost  *VHost
 	conn   *Connection
+	number atomic.Int64 // the protocol's; 0: none
 	sink   Sink
 
 	rt     routing
@@ -29,6 +30,8 @@ type Session struct {
 	sharedLimit atomic.Int64
 	sharedUsed  atomic.Int64
 
+	held atomic.Int64 // leases of the session on all queues
+
 	mu      sync.Mutex // guards subs against goroutines that return shared credit
 	subs    []*Subscription
 	turn    int              // whose turn among subs it is to be woken first
@@ -43,6 +46,10 @@ func (v *VHost) OpenSession(c *Connection, sink Sink) *Session {
 	c.addSession(s)
 	return s
 }
+
+// SetNumber tells operators the number by which the protocol knows the session:
+// an AMQP channel. Sessions without one are numbered by the listing.
+func (s *Session) SetNumber(n int) { s.number.Store(int64(n)) }
 
 // VHost returns the virtual host the session works in.
 func (s *Session) VHost() *VHost { return s.vhost }
@@ -141,6 +148,14 @@ func (s *Session) borrowShared() (counted, ok bool) {
 		}
 	}
 }
+
+// overheld reports whether the session has as many deliveries unsettled as the
+// broker allows: it has no credit then, whatever its client asked for.
+func (s *Session) overheld() bool { return s.held.Load() >= s.broker.engine.unsettled }
+
+// letGo counts a lease that ended and tells whether subscriptions may be
+// waiting for that.
+func (s *Session) letGo() (wake bool) { return s.held.Add(-1) == s.broker.engine.unsettled-1 }
 
 // sharedLeft reports whether there is shared credit, or no bound.
 func (s *Session) sharedLeft() bool {

@@ -172,7 +172,7 @@ func (s *stream) read(from, to uint64, count int, then func(t *Turn, msgs []Stor
 				return
 			}
 			if err != nil {
-				q.stats.ReadErrors++
+				q.readFailed(t, q.base, from, min(next, to+1), err)
 			}
 			then(t, msgs, min(next, to+1))
 			q.leave(t)

@@ -85,5 +85,8 @@ func (sub *Subscription) able() (shared, ok bool) {
 	if sub.NoAck {
 		return false, s.sharedLeft() // takes none, but waits with the others
 	}
+	if s.overheld() {
+		return false, false
+	}
 	return s.borrowShared()
 }

@@ -7,7 +7,7 @@ func (q *Queue) watch(level int, e *entry) {
 	if e.expiry == 0 {
 		return
 	}
-	if e.msg.TTL >= 0 || q.disorderly {
+	if e.ownTTL() || q.disorderly {
 		q.timed.push(e.expiry, place{level, e.seq, e.sub})
 		if q.timed.len() > q.timedMax {
 			q.timed.filter(func(_ int64, p place) bool { return q.lanes[p.level].find(p.seq, p.sub) >= 0 })
@@ -27,7 +27,7 @@ func (q *Queue) disorder() {
 	for i := range q.lanes {
 		l := &q.lanes[i]
 		for j := range l.hot.len() {
-			if e := l.hot.at(j); e.msg != nil && e.expiry != 0 && e.msg.TTL < 0 {
+			if e := l.hot.at(j); !e.hole() && e.expiry != 0 && !e.ownTTL() {
 				q.timed.push(e.expiry, place{i, e.seq, e.sub})
 			}
 		}
@@ -37,22 +37,21 @@ func (q *Queue) disorder() {
 
 // schedule makes tick look at the queue at the given time or earlier.
 func (q *Queue) schedule(at int64) {
-	if due := q.due.Load(); due == 0 || at < due {
-		q.due.Store(max(at, 1))
+	if q.due == 0 || at < q.due {
+		at = max(at, 1)
+		q.due = at
+		q.eng.timers.set(q, at)
 	}
 }
 
-// tick does what is due. It costs one load if nothing is.
+// tick does what is due. Its caller took the queue out of the timers.
 func (q *Queue) tick(t *Turn) {
-	if due := q.due.Load(); due == 0 || due > t.Now {
-		return
-	}
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
 		return
 	}
-	q.due.Store(0)
+	q.due = 0
 	q.expire(t)
 	q.lapse(t)
 	q.tickDelay(t)
@@ -62,8 +61,10 @@ func (q *Queue) tick(t *Turn) {
 	if q.stream != nil {
 		q.stream.tick(t)
 	}
+	q.tickStranded(t)
+	q.forgetIDs(t, dedupStep)
 	q.tickIdle(t)
-	q.reschedule()
+	q.reschedule(t)
 	q.serve(t)
 	q.trim(t)
 	q.notify()
@@ -140,7 +141,7 @@ func (q *Queue) tickIdle(t *Turn) {
 }
 
 // reschedule finds the next time at which something is due.
-func (q *Queue) reschedule() {
+func (q *Queue) reschedule(t *Turn) {
 	at := func(when int64) {
 		if when != 0 {
 			q.schedule(when)
@@ -149,6 +150,8 @@ func (q *Queue) reschedule() {
 	at(q.timed.first())
 	at(q.deadlines.first())
 	at(q.delay.next())
+	at(q.retryDead)
+	at(q.nextForget(t))
 	for i := range q.lanes {
 		l := &q.lanes[i]
 		if e := l.front(); e != nil {

@@ -48,16 +48,19 @@ func (s *Session) Commit(t *Turn, done func(t *Turn, err error)) {
 	for _, pub := range x.publishes {
 		p.message = nil // the same one twice is two publishes
 		for _, q := range pub.queues {
-			if p.offer(t, pub.msg, q, pub.at) {
+			if p.offer(t, pub.msg, q, pub.at, true) {
 				p.refused = true
 			}
 		}
 	}
 	// What is accepted or rejected goes into the same batch, dead letters
 	// included. What comes back concerns memory only and follows the commit.
+	thin := make(map[*Queue][]corpse)
 	for _, st := range x.settles {
 		if st.outcome == Accepted || st.outcome == Rejected {
-			st.queue.settleInto(t, s, p, st.leases, st.outcome)
+			if c := st.queue.settleInto(t, s, p, st.leases, st.outcome); len(c) > 0 {
+				thin[st.queue] = append(thin[st.queue], c...)
+			}
 		}
 	}
 	p.done = func(t *Turn, err error) {
@@ -68,6 +71,11 @@ func (s *Session) Commit(t *Turn, done func(t *Turn, err error)) {
 				st.queue.leave(t)
 			}
 		}
+		for q, dead := range thin {
+			q.mu.Lock()
+			q.dead = append(q.dead, dead...)
+			q.leave(t)
+		}
 		done(t, err)
 	}
 	s.inflight.Add(1)
@@ -76,7 +84,10 @@ func (s *Session) Commit(t *Turn, done func(t *Turn, err error)) {
 
 // settleInto ends leases like settle, with what the store must know going
 // into p.
-func (q *Queue) settleInto(t *Turn, s *Session, p *plan, leases []Lease, o Outcome) {
+//
+// Dead letters whose message has to be read back first cannot be in the batch:
+// they are returned and die after the commit, each in a batch of its own.
+func (q *Queue) settleInto(t *Turn, s *Session, p *plan, leases []Lease, o Outcome) (thin []corpse) {
 	q.mu.Lock()
 	cfg := q.cfg
 	var dead []corpse
@@ -86,14 +97,18 @@ func (q *Queue) settleInto(t *Turn, s *Session, p *plan, leases []Lease, o Outco
 			continue
 		}
 		gone := q.takeLease(i)
-		q.memory -= int64(gone.memory())
+		q.release(&gone.entry)
 		c := corpse{entry: gone.entry, level: int(gone.level), reason: DeathRejected}
 		switch {
 		case o == Accepted || q.stream != nil:
 			q.stats.Acknowledged++
 		case cfg.DeadLetterSet:
 			q.stats.died(DeathRejected)
-			dead = append(dead, c)
+			if c.thin {
+				thin = append(thin, c)
+			} else {
+				dead = append(dead, c)
+			}
 			continue
 		default:
 			q.stats.died(DeathRejected)
@@ -105,13 +120,14 @@ func (q *Queue) settleInto(t *Turn, s *Session, p *plan, leases []Lease, o Outco
 	q.serve(t)
 	q.leave(t)
 	if len(dead) == 0 {
-		return
+		return thin
 	}
 	rt := q.eng.routes.Get().(*routing)
 	for i := range dead {
 		q.deadLetterOne(t, &cfg, p, rt, &dead[i])
 	}
 	q.eng.routes.Put(rt)
+	return thin
 }
 
 // Rollback forgets what was kept back. Deliveries settled in the transaction

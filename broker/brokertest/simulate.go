@@ -20,7 +20,7 @@ import (
 //   - no consumer holds more than its prefetch, no mailbox more than a window;
 //   - what a queue keeps in memory is bounded, and nothing when it is empty.
 func Simulate(seed uint64, steps int) error {
-	s := &simulation{rand: rand.New(rand.NewPCG(seed, 1)), messages: make(map[int]*simMessage)}
+	s := &simulation{seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), messages: make(map[int]*simMessage)}
 	if err := s.start(); err != nil {
 		return err
 	}
@@ -37,6 +37,7 @@ func Simulate(seed uint64, steps int) error {
 
 type simulation struct {
 	*World
+	seed      uint64
 	rand      *rand.Rand
 	messages  map[int]*simMessage
 	fresh     []*simMessage // changed in this step: not known yet when it is firm
@@ -109,8 +110,24 @@ func (s *simulation) start() (err error) {
 	return nil
 }
 
-// setup makes memory scarce, so that paging happens with few messages.
-func (s *simulation) setup(b *broker.Broker) { b.SetHotMemory(1500, 700, 500) }
+// setup makes memory scarce, so that paging happens with few messages: in some
+// worlds so scarce that every unsettled message has to be read back if it is
+// wanted again. In some, sessions may hold next to nothing.
+func (s *simulation) setup(b *broker.Broker) {
+	if s.seed%2 == 0 {
+		b.SetHotMemory(1500, 700, 500)
+	} else {
+		b.SetHotMemory(0, 0, 400)
+	}
+	if s.seed%3 == 0 {
+		b.SetMaxUnsettled(simMaxUnsettled)
+	}
+}
+
+const simMaxUnsettled = 9
+
+// atLimit reports whether a client may get nothing more before it settles.
+func (s *simulation) atLimit(c *Client) bool { return s.seed%3 == 0 && len(c.Open) >= simMaxUnsettled }
 
 func (s *simulation) fail(format string, args ...any) {
 	if s.failure == nil {
@@ -588,6 +605,7 @@ func (s *simulation) busy() {
 			}
 			full := !sub.NoAck && credit.prefetch > 0 && credit.unsettled >= credit.prefetch ||
 				shared.prefetch > 0 && shared.unsettled >= shared.prefetch
+			full = full || !sub.NoAck && s.atLimit(c)
 			if n := sub.Queue.Stats().Ready; n > 0 && !full {
 				s.fail("%s waits with credit while %s has %d ready", sub.Tag, sub.Queue.Name(), n)
 			}

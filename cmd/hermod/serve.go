@@ -31,6 +31,7 @@ import (
 
 const (
 	tickInterval  = 100 * time.Millisecond
+	stallTimeout  = 30 * time.Second // a client that reads nothing for so long is given up
 	drainDeadline = 10 * time.Second // how long clients get to leave on SIGTERM
 )
 
@@ -251,7 +252,7 @@ func (n *node) openListeners() error {
 		protocol.Heartbeat = amqp.NoHeartbeat
 	}
 	l := c.Listeners.AMQP
-	plain := transport.Listener{Name: "amqp", Address: l.Address, ProxyProtocol: l.ProxyProtocol, New: amqp.New(n.core, protocol)}
+	plain := transport.Listener{Name: "amqp", Address: l.Address, ProxyProtocol: l.ProxyProtocol, StallTimeout: stallTimeout, New: amqp.New(n.core, protocol)}
 	if err := n.listen(plain); err != nil {
 		return err
 	}

@@ -109,6 +109,7 @@ func (c *conn) openChannel(f wire.Frame) error {
 	}
 	ch := &channel{conn: c, id: f.Channel}
 	ch.session = c.core.VHost().OpenSession(c.core, (*sink)(ch))
+	ch.session.SetNumber(int(f.Channel))
 	c.channels[f.Channel] = ch
 	c.last = ch
 	c.send(f.Channel, &wire.ChannelOpenOk{})

@@ -203,9 +203,7 @@ func (p *patch) note(m *broker.Message) {
 		return
 	}
 	p.replyTo, p.stripTTL = n.ReplyTo, n.StripTTL
-	if n.DropHeader != "" {
-		p.remove = append(p.remove, n.DropHeader)
-	}
+	p.remove = append(p.remove, n.DropHeaders...)
 	if len(n.Deaths) == 0 {
 		return
 	}

@@ -149,7 +149,7 @@ func (t *traits) notes(now int64, replyTo string) *broker.Notes {
 	}
 	n := &broker.Notes{KeepKeys: t.keys[:t.keep:t.keep], GroupID: t.group, DedupID: t.dedup, StreamFilter: t.filter, ReplyTo: replyTo}
 	if t.bcc {
-		n.DropHeader = headerBCC
+		n.DropHeaders = []string{headerBCC}
 	}
 	if t.delay > 0 {
 		n.DeliverAt = now + t.delay

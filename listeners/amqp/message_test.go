@@ -65,7 +65,7 @@ func TestTraitsOfHeaders(t *testing.T) {
 		t.Errorf("traits %+v", tr)
 	}
 	n := tr.notes(1000, "")
-	if strings.Join(tr.keys, ",") != "a,b,c" || strings.Join(n.KeepKeys, ",") != "a,b" || n.DropHeader != "BCC" {
+	if strings.Join(tr.keys, ",") != "a,b,c" || strings.Join(n.KeepKeys, ",") != "a,b" || strings.Join(n.DropHeaders, ",") != "BCC" {
 		t.Errorf("keys %v, notes %+v", tr.keys, n)
 	}
 	if n.DeliverAt != 2500 || n.DedupID != "d1" || n.GroupID != "g1" || n.StreamFilter != "eu" {
@@ -166,7 +166,7 @@ func TestDeathHeaders(t *testing.T) { // AMQP-72
 	}}
 	d := broker.Death{Queue: "q", Exchange: "x", Reason: broker.DeathExpired, Count: 2, Time: 5000, RoutingKeys: []string{"a", "b"}, OriginalExpiration: 100}
 	got := patched(t, &broker.Message{Native: native.Append(nil), Notes: &broker.Notes{
-		Deaths: []broker.Death{d}, FirstDeath: &d, LastDeath: &d, StripTTL: true, DropHeader: "BCC", ReplyTo: "somewhere",
+		Deaths: []broker.Death{d}, FirstDeath: &d, LastDeath: &d, StripTTL: true, DropHeaders: []string{"BCC"}, ReplyTo: "somewhere",
 	}})
 	if got.Expiration != "" || got.Flags&wire.PropExpiration != 0 || got.ReplyTo != "somewhere" {
 		t.Errorf("properties %+v", got)

@@ -76,5 +76,6 @@ func (c *collector) totals() []Sample {
 		counter("hermod_queue_messages_overlength_total", "Messages dropped at a length limit", n.OverLength),
 		counter("hermod_queue_messages_refused_total", "Messages settled as rejected", n.Refused),
 		counter("hermod_queue_messages_overdelivered_total", "Messages over the delivery limit", n.OverLimit),
+		counter("hermod_queue_read_errors_total", "Reads of stored messages that failed", n.ReadErrors),
 	}
 }
