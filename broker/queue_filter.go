@@ -27,13 +27,17 @@ func (q *Queue) dispatchFiltered(t *Turn) bool {
 		unwanted := true // everything so far
 		for j, n := q.unmarked(l), 0; j < l.hot.len() && n < filterScan; j++ {
 			e := l.hot.at(j)
-			if e.msg == nil {
+			if e.hole() {
 				continue
 			}
 			n++
 			if reason := q.unfit(t, e); reason != 0 {
 				q.bury(i, q.cut(l, j), reason)
 				return true // indices have moved
+			}
+			if e.thin {
+				q.fill(l, j)
+				return false
 			}
 			sub, shared, wanted := q.consumerWanting(e.msg)
 			if sub != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 
@@ -137,12 +138,12 @@ func appendForeign(dst []byte, b *broker.Broker, m *broker.Message) []byte {
 	if m.TTL != broker.NoTTL {
 		dst = wire.AppendNumber(dst, "expiration", m.TTL)
 	}
-	drop := ""
+	var drop []string
 	if m.Notes != nil {
-		drop = m.Notes.DropHeader
+		drop = m.Notes.DropHeaders
 	}
 	for _, f := range p.Headers {
-		if f.Name == "" || f.Name == drop && drop != "" || reserved(f.Name) {
+		if f.Name == "" || slices.Contains(drop, f.Name) || reserved(f.Name) {
 			continue
 		}
 		dst = wire.AppendLine(dst, f.Name, valueText(f.Value))
