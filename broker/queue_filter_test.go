@@ -12,6 +12,17 @@ type filterWorld struct {
 	turn Turn
 	v    *VHost
 	got  map[*Subscription][]Delivery
+
+	store *MemoryStore // stored messages, in little memory; nil: transient ones
+}
+
+// settleStore carries out what the store was given until nothing follows.
+func (w *filterWorld) settleStore() {
+	if w.store != nil {
+		for range 50 {
+			w.store.Commit(&w.turn, -1)
+		}
+	}
 }
 
 func (w *filterWorld) Deliver(_ *Turn, d Delivery)             { w.got[d.Sub] = append(w.got[d.Sub], d) }
@@ -19,19 +30,27 @@ func (w *filterWorld) GetResult(*Turn, uint64, Delivery, bool) {}
 func (w *filterWorld) Receipt(*Turn, uint64, bool)             {}
 func (w *filterWorld) Cancelled(*Turn, *Subscription)          {}
 
-func newFilterWorld(t *testing.T) (*filterWorld, *Session) {
+func newFilterWorld(t *testing.T, stored bool) (*filterWorld, *Session) {
 	t.Helper()
-	b, err := New(Options{Store: NewMemoryStore(), Now: 1, PasswordCost: 4})
+	w := &filterWorld{t: t, turn: Turn{Now: 1}, got: map[*Subscription][]Delivery{}}
+	store := NewMemoryStore()
+	if stored {
+		w.store = store.Manual()
+	}
+	b, err := New(Options{Store: store, Now: 1, PasswordCost: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &filterWorld{t: t, turn: Turn{Now: 1}, got: map[*Subscription][]Delivery{}}
+	if stored {
+		b.SetHotMemory(0, 3*entryBytes, 4*entryBytes)
+	}
 	if err := b.Recover(&w.turn); err != nil {
 		t.Fatal(err)
 	}
+	w.settleStore()
 	w.v = b.VHost("/")
 	s := w.v.OpenSession(nil, w)
-	if _, err := s.DeclareQueue(&w.turn, QueueDeclare{Name: "q", Args: Table{{Name: "x-max-priority", Value: int32(2)}}}, nil); err != nil {
+	if _, err := s.DeclareQueue(&w.turn, QueueDeclare{Name: "q", Durable: stored, Args: Table{{Name: "x-max-priority", Value: int32(2)}}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	return w, s
@@ -39,10 +58,11 @@ func newFilterWorld(t *testing.T) (*filterWorld, *Session) {
 
 func (w *filterWorld) publish(s *Session, body string) {
 	w.t.Helper()
-	m := &Message{RoutingKey: "q", Body: []byte(body), TTL: NoTTL}
+	m := &Message{RoutingKey: "q", Body: []byte(body), TTL: NoTTL, Persistent: w.store != nil}
 	if _, err := s.Publish(&w.turn, Publish{Msg: m}); err != nil {
 		w.t.Fatal(err)
 	}
+	w.settleStore()
 }
 
 // subscribe starts a consumer of the messages that begin with prefix.
@@ -56,6 +76,7 @@ func (w *filterWorld) subscribe(s *Session, prefix string, prefetch int) *Subscr
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.settleStore()
 	return sub
 }
 
@@ -68,7 +89,7 @@ func (w *filterWorld) bodies(sub *Subscription) string {
 }
 
 func TestFilters(t *testing.T) {
-	w, s := newFilterWorld(t)
+	w, s := newFilterWorld(t, false)
 	a := w.subscribe(s, "a", 2)
 	for _, body := range []string{"x1", "a1", "x2", "a2", "a3", "b1"} {
 		w.publish(s, body)
@@ -103,7 +124,7 @@ func TestFilters(t *testing.T) {
 }
 
 func TestFilterRefusedByStreams(t *testing.T) {
-	w, s := newFilterWorld(t)
+	w, s := newFilterWorld(t, false)
 	if _, err := s.DeclareQueue(&w.turn, QueueDeclare{Name: "st", Durable: true, Args: Table{{Name: "x-queue-type", Value: "stream"}}}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +139,7 @@ func TestFilterRefusedByStreams(t *testing.T) {
 func TestFiltersRandom(t *testing.T) {
 	for seed := range uint64(200) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		w, s := newFilterWorld(t)
+		w, s := newFilterWorld(t, seed%2 == 1)
 		prefixes := []string{"a", "b", "ab"}
 		var subs []*Subscription
 		wanted := map[*Subscription]string{}
@@ -135,6 +156,7 @@ func TestFiltersRandom(t *testing.T) {
 				accepted++
 			}
 			s.Settle(&w.turn, d.Queue, []Lease{d.Lease}, o)
+			w.settleStore()
 		}
 		for range 200 {
 			switch k := r.IntN(10); {
