@@ -40,6 +40,12 @@ func (n *node) stompListener(name, address, dialect string) transport.Listener {
 		MaxHeaderBytes:    int(c.STOMP.MaxHeaderBytes),
 		Logger:            n.log.With("component", "stomp"),
 	}
+	switch c.STOMP.UnknownHost {
+	case "refuse":
+		o.UnknownHost = stomp.HostRefused
+	case "ignore":
+		o.UnknownHost = stomp.HostIgnored
+	}
 	if dialect == "activemq" {
 		o.Dialect = stomp.ActiveMQ
 	}

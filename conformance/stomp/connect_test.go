@@ -78,6 +78,16 @@ func TestSTOMP4VirtualHost(t *testing.T) {
 	c.send("CONNECT", "", "accept-version:1.2", "host:nowhere", "login:guest", "passcode:guest")
 	c.expect("CONNECTED")
 
+	for _, set := range [][2]string{{"rabbitmq", "stomp.unknown_host=ignore"}, {"activemq", "stomp.unknown_host=refuse"}} {
+		c := dial(t, start(t, set[0], set[1]))
+		c.send("CONNECT", "", "accept-version:1.2", "host:nowhere", "login:guest", "passcode:guest")
+		if set[0] == "activemq" {
+			c.failure("Bad CONNECT")
+		} else {
+			c.expect("CONNECTED")
+		}
+	}
+
 	b := rabbit(t)
 	if _, err := b.CTL("add_vhost", "other"); err != nil {
 		t.Fatal(err)

@@ -38,8 +38,7 @@ func (c *conn) connect(f *wire.Frame) error {
 		h.receipt, h.hasReceipt = string(r), true
 	}
 	if host := f.Get("host"); len(host) > 0 {
-		// ActiveMQ knows no virtual hosts: its clients put anything here.
-		if c.opt.Dialect != ActiveMQ || c.broker.VHost(string(host)) != nil {
+		if c.opt.UnknownHost == HostRefused || c.broker.VHost(string(host)) != nil {
 			h.vhost = string(host)
 		}
 	}

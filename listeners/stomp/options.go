@@ -19,6 +19,17 @@ const (
 	ActiveMQ
 )
 
+// UnknownHost is what a host header that names no virtual host means.
+type UnknownHost uint8
+
+// The meanings: an error, as for RabbitMQ, or the default virtual host, as for
+// ActiveMQ, which has none.
+const (
+	HostByDialect UnknownHost = iota
+	HostRefused
+	HostIgnored
+)
+
 // Options configure the STOMP listener. The zero value of a field means its
 // default.
 type Options struct {
@@ -27,6 +38,10 @@ type Options struct {
 
 	// DefaultVHost is entered by clients that name none; "/".
 	DefaultVHost string
+
+	// UnknownHost says what becomes of clients whose host header names no
+	// virtual host, as the host names that many clients send by themselves.
+	UnknownHost UnknownHost
 
 	// ContentTypeBinary makes the body's kind for JMS consumers depend on
 	// content-length alone, as in ActiveMQ: otherwise a textual content-type
@@ -82,6 +97,12 @@ func orNumber[T ~int | ~int64](v, or T) T {
 
 // withDefaults returns o with every unset field filled.
 func (o Options) withDefaults() Options {
+	if o.UnknownHost == HostByDialect {
+		o.UnknownHost = HostRefused
+		if o.Dialect == ActiveMQ {
+			o.UnknownHost = HostIgnored
+		}
+	}
 	o.Server = orString(o.Server, "Hermod")
 	o.DefaultVHost = orString(o.DefaultVHost, "/")
 	o.DeadLetterQueue = orString(o.DeadLetterQueue, "ActiveMQ.DLQ")

@@ -125,6 +125,7 @@ type AMQP struct {
 // STOMP configures what the STOMP listeners have in common.
 type STOMP struct {
 	DefaultVHost      string `koanf:"default_vhost"`       // for clients that send no host header
+	UnknownHost       string `koanf:"unknown_host"`        // a host header that names no virtual host: refuse, ignore, or dialect (as there)
 	MaxHeaders        int    `koanf:"max_headers"`         // header lines of a frame
 	MaxHeaderLine     Size   `koanf:"max_header_line"`     // bytes of one
 	MaxHeaderBytes    Size   `koanf:"max_header_bytes"`    // bytes of all of a frame
@@ -175,6 +176,7 @@ func defaults() map[string]any {
 		"amqp.frame_max":                  131072,
 		"amqp.heartbeat":                  60,
 		"stomp.default_vhost":             "/",
+		"stomp.unknown_host":              "dialect",
 		"stomp.max_headers":               1000,
 		"stomp.max_header_line":           "32KiB",
 		"stomp.max_header_bytes":          "128KiB",
@@ -305,6 +307,7 @@ func (c *Config) validate() error {
 		{!oneOf(c.Listeners.STOMP.TLSDialect, "", "rabbitmq", "activemq"), "listeners.stomp.tls_dialect: rabbitmq or activemq"},
 		{c.Listeners.STOMP.TLSAddress != Off && (c.TLS.CertFile == "" || c.TLS.KeyFile == ""),
 			"listeners.stomp.tls_address: needs tls.cert_file and tls.key_file"},
+		{!oneOf(c.STOMP.UnknownHost, "dialect", "refuse", "ignore"), "stomp.unknown_host: dialect, refuse or ignore"},
 		{c.STOMP.DefaultVHost == "", "stomp.default_vhost: must not be empty"},
 		{c.STOMP.MaxHeaders < 10 || c.STOMP.MaxHeaders > 10000, "stomp.max_headers: 10 to 10000"},
 		{c.STOMP.MaxHeaderLine < 256 || c.STOMP.MaxHeaderLine > 1<<20, "stomp.max_header_line: 256B to 1MiB"},
