@@ -3,7 +3,7 @@
 SHELL       := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help build run test race lint fuzz conformance conformance-amqp conformance-crash conformance-clients \
-        bench image soak crash clean
+        bench bench-load image soak crash clean
 
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOFLAGS_BIN := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
@@ -64,6 +64,9 @@ soak: build   ## crash and AMQP suites again and again for SOAK (default 1h)
 
 bench:        ## micro-benchmarks of all packages, with allocations
 	go test -run '^$$' -bench . -benchmem ./...
+
+bench-load: build ## the load runs of docs/performance.md, beside a relay and RabbitMQ if installed; PARTS, ARGS='--rounds 5'
+	python3 conformance/bench/run.py --bin bin/hermod $(ARGS) $(PARTS)
 
 image:        ## container image hermod:VERSION
 	docker build --build-arg VERSION=$(VERSION) -t hermod:$(VERSION) .

@@ -123,8 +123,8 @@ func (b *Broker) newLane(span LaneID) LaneID {
 }
 
 // Tick drives everything that happens by itself: expiry, delayed messages,
-// retention, alarms. It is called about every 100 ms from one goroutine; a call
-// while another runs does nothing.
+// retention, alarms. It is called from one goroutine, as often as timers are
+// to be exact; a call while another runs does nothing.
 func (b *Broker) Tick(t *Turn) {
 	if !b.ticking.TryLock() {
 		return

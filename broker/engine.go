@@ -7,7 +7,7 @@ import (
 
 // Memory limits of the queue engine, in bytes.
 const (
-	hotBudget    = 64 << 20  // messages all queues together hold in memory while a store holds them too
+	hotBudget    = 32 << 20  // messages all queues together hold in memory while a store holds them too
 	hotMinimum   = 256 << 10 // what every queue may hold however full the budget is
 	loadBytes    = 768 << 10 // one read-ahead of a cold lane
 	loadCount    = 8192      // and its largest number of messages

@@ -287,7 +287,7 @@ func (q *Queue) close(t *Turn) (ready int) {
 	for _, w := range q.waiters {
 		q.calls = append(q.calls, w.call)
 	}
-	q.lanes = newLanes(len(q.lanes), q.base)
+	copy(q.lanes, newLanes(len(q.lanes), q.base)) // their number is read without the lock
 	q.ready, q.readyBytes, q.memory, q.thin = 0, 0, 0, 0
 	q.delay = delayLane{id: q.delay.id}
 	q.waiters, q.dead, q.stranded, q.reads = nil, nil, nil, nil

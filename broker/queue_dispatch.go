@@ -59,8 +59,9 @@ func (q *Queue) dispatch(t *Turn) {
 }
 
 // head returns the message that is next, having buried what must not be
-// delivered. It may be thin: then fill comes before its delivery. It is nil if there is none or its lane has to be loaded first, in
-// which case the load is on its way.
+// delivered. It may be thin: then fill comes before its delivery. It is nil if
+// there is none or its lane has to be loaded first, in which case the load is
+// on its way.
 func (q *Queue) head(t *Turn) (*lane, *entry) {
 	for i := len(q.lanes) - 1; i >= 0; i-- {
 		l := &q.lanes[i]

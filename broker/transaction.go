@@ -55,25 +55,20 @@ func (s *Session) Commit(t *Turn, done func(t *Turn, err error)) {
 	}
 	// What is accepted or rejected goes into the same batch, dead letters
 	// included. What comes back concerns memory only and follows the commit.
-	thin := make(map[*Queue][]corpse)
-	for _, st := range x.settles {
+	thin := make([][]corpse, len(x.settles))
+	for i, st := range x.settles {
 		if st.outcome == Accepted || st.outcome == Rejected {
-			if c := st.queue.settleInto(t, s, p, st.leases, st.outcome); len(c) > 0 {
-				thin[st.queue] = append(thin[st.queue], c...)
-			}
+			thin[i] = st.queue.settleInto(t, s, p, st.leases, st.outcome)
 		}
 	}
 	p.done = func(t *Turn, err error) {
-		for _, st := range x.settles {
-			if st.outcome != Accepted && st.outcome != Rejected {
-				st.queue.mu.Lock()
-				st.queue.settle(t, s, st.leases, st.outcome)
-				st.queue.leave(t)
-			}
-		}
-		for q, dead := range thin {
+		for i, st := range x.settles {
+			q := st.queue
 			q.mu.Lock()
-			q.dead = append(q.dead, dead...)
+			q.dead = append(q.dead, thin[i]...)
+			if st.outcome != Accepted && st.outcome != Rejected {
+				q.settle(t, s, st.leases, st.outcome)
+			}
 			q.leave(t)
 		}
 		done(t, err)

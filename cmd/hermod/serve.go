@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +31,7 @@ import (
 )
 
 const (
-	tickInterval  = 100 * time.Millisecond
+	tickInterval  = 10 * time.Millisecond
 	stallTimeout  = 30 * time.Second // a client that reads nothing for so long is given up
 	drainDeadline = 10 * time.Second // how long clients get to leave on SIGTERM
 )
@@ -83,6 +84,8 @@ type node struct {
 func serve(c *config.Config) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	ballast := tuneHeap()
+	defer runtime.KeepAlive(ballast)
 
 	n := &node{config: c, log: newLogger(c.Log)}
 	slog.SetDefault(n.log)

@@ -84,6 +84,7 @@ type conn struct {
 	assembling int // bytes of bodies that are not complete, on all channels
 
 	inbox inbox
+	slab  slab // of the read that is being carried out
 
 	patched []byte // scratch for rewritten property lists
 	taken   []unsettled
@@ -118,12 +119,18 @@ func (c *conn) Receive(p []byte) (n, need int, err error) {
 	c.begin()
 	c.heard = c.turn.Now
 	for n < len(p) && c.paused == 0 {
+		if taken := c.wholePublish(p[n:]); taken > 0 {
+			n += taken
+			continue
+		}
+		c.slab.drop()
 		var taken int
 		if taken, need, err = c.step(p[n:]); err != nil || taken == 0 {
 			break
 		}
 		n += taken
 	}
+	c.slab = slab{}
 	c.flushSettlers()
 	return n, need, err
 }
@@ -372,6 +379,7 @@ func (c *conn) Tick(time.Time) {
 		return
 	}
 	c.begin()
+	c.inbox.trim()
 	if c.deadline != 0 && c.turn.Now >= c.deadline {
 		c.opt.Logger.Info("amqp connection timed out", "peer", c.peer(), "state", c.state.String())
 		c.hangUp()

@@ -109,7 +109,7 @@ func (l *ledger) settleHead() {
 }
 
 // ledgerKeep is how many entries of memory an empty ledger keeps.
-const ledgerKeep = 1024
+const ledgerKeep = 2048
 
 func (l *ledger) reset() {
 	if cap(l.list) > ledgerKeep {

@@ -34,9 +34,10 @@ type pendingPublish struct {
 	counted int             // in conn.assembling
 }
 
-// release drops what a message left behind.
+// release drops what a message left behind, its traits excepted, which are
+// good until the next one.
 func (p *pendingPublish) release() {
-	p.expect, p.message, p.buf, p.counted, p.traits = expectMethod, nil, nil, 0, traits{}
+	p.expect, p.message, p.buf, p.counted = expectMethod, nil, nil, 0
 	if cap(p.native) > nativeKeep {
 		p.native = nil
 	}
@@ -126,6 +127,7 @@ type traits struct {
 	persistent bool
 	priority   uint8
 	ttl        int64
+	unusual    bool // any of the following may be set
 
 	delay   int64 // ms; 0: none
 	dedup   string
@@ -157,16 +159,18 @@ func (t *traits) notes(now int64, replyTo string) *broker.Notes {
 	return n
 }
 
-// read takes the traits from a message's properties. user is who publishes;
-// free says that user-id is not his to prove.
-func (t *traits) read(p *wire.RawProperties, user string, free bool) error {
-	*t = traits{persistent: p.DeliveryMode() == 2, priority: p.Priority(), ttl: broker.NoTTL}
+// read takes the traits from a message's properties. user is who publishes.
+func (t *traits) read(p *wire.RawProperties, user *broker.User) error {
+	if t.unusual {
+		*t = traits{}
+	}
+	t.persistent, t.priority, t.ttl = p.DeliveryMode() == 2, p.Priority(), broker.NoTTL
 	const unusual = wire.PropUserID | wire.PropExpiration | wire.PropReplyTo | wire.PropHeaders
-	if p.Flags&unusual == 0 {
+	if t.unusual = p.Flags&unusual != 0; !t.unusual {
 		return nil
 	}
-	if id := p.UserID(); p.Has(wire.PropUserID) && !free && string(id) != user {
-		return refuse(wire.PreconditionFailed, "user_id property set to '%s' but authenticated user was '%s'", id, user)
+	if id := p.UserID(); p.Has(wire.PropUserID) && string(id) != user.Name && !user.HasTag("impersonator") {
+		return refuse(wire.PreconditionFailed, "user_id property set to '%s' but authenticated user was '%s'", id, user.Name)
 	}
 	if p.Has(wire.PropExpiration) {
 		ttl, err := parseExpiration(p.Expiration())

@@ -42,7 +42,7 @@ func readTraits(t *testing.T, p wire.Properties, user string) (traits, error) {
 		t.Fatal(err)
 	}
 	var tr traits
-	err := tr.read(&raw, user, false)
+	err := tr.read(&raw, &broker.User{Name: user})
 	return tr, err
 }
 

@@ -46,15 +46,14 @@ func (ch *channel) contentHeader(payload []byte) error {
 		}
 		return refuse(wire.PreconditionFailed, "message size %d is larger than configured max size %d", h.BodySize, limit)
 	}
-	user := ch.conn.user
-	if err := p.traits.read(&props, user.Name, user.HasTag("impersonator")); err != nil {
+	if err := p.traits.read(&props, ch.conn.user); err != nil {
 		return err
 	}
 	p.size = int(h.BodySize)
 	p.native = append(p.native[:0], h.Raw...)
 	if p.size == 0 {
 		p.start(0)
-		return ch.complete()
+		return ch.assembled()
 	}
 	p.expect = expectBody
 	return nil
@@ -77,7 +76,16 @@ func (ch *channel) contentBody(payload []byte) error {
 		return ch.conn.assemble(len(payload), p)
 	}
 	ch.conn.assembling -= p.counted
-	return ch.complete()
+	return ch.assembled()
+}
+
+// assembled completes what came frame by frame.
+func (ch *channel) assembled() error {
+	p := &ch.publish
+	m := p.message
+	m.Exchange = p.exchange
+	p.release()
+	return ch.complete(m, p.mandatory)
 }
 
 // assembleMessages is how many messages of the greatest size a connection may
@@ -94,25 +102,48 @@ func (c *conn) assemble(n int, p *pendingPublish) error {
 	return nil
 }
 
+// wholePublish takes a message that lies in b as a whole, as nearly all do,
+// without going through it frame by frame. It returns how many bytes it took,
+// 0 if what is there is anything else.
+func (c *conn) wholePublish(b []byte) int {
+	ch := c.last
+	if ch == nil || ch.ended || c.state != running || ch.publish.expect != expectMethod {
+		return 0
+	}
+	var w wire.WholePublish
+	n := c.slab.cut(&w, b, ch.id, c.frameMax)
+	if n == 0 || w.Publish.Immediate || len(w.Body) > firstRoom || int64(len(w.Body)) > c.broker.MaxMessageSize() {
+		return 0
+	}
+	t := &ch.publish.traits
+	if err := t.read(&w.Properties, c.user); err != nil {
+		return 0
+	}
+	c.current = wire.IDBasicPublish
+	if string(w.Publish.Exchange) != ch.exchange {
+		ch.exchange = string(w.Publish.Exchange)
+	}
+	if err := ch.complete(c.slab.message(&w, ch.exchange, n), w.Publish.Mandatory); err != nil {
+		c.raise(ch, err)
+	}
+	return n
+}
+
 // complete gives a whole message to the core.
-func (ch *channel) complete() error {
-	c, p := ch.conn, &ch.publish
-	t := &p.traits
+func (ch *channel) complete(m *broker.Message, mandatory bool) error {
+	c := ch.conn
+	t := &ch.publish.traits
 	replyTo := ""
 	if t.replyTo {
 		if replyTo = ch.replyTo; replyTo == "" {
 			return refuse(wire.PreconditionFailed, "fast reply consumer does not exist")
 		}
 	}
-	m := p.message
-	m.Exchange = p.exchange
 	m.Format = broker.FormatAMQP091
 	m.Persistent, m.Priority, m.TTL = t.persistent, t.priority, t.ttl
 	m.Received = c.turn.Now
 	m.Notes = t.notes(c.turn.Now, replyTo)
-	pub := broker.Publish{Exchange: p.exchange, Msg: m, ExtraKeys: t.keys}
-	mandatory := p.mandatory
-	p.release()
+	pub := broker.Publish{Exchange: m.Exchange, Msg: m, ExtraKeys: t.keys}
 
 	if ch.confirms.on {
 		pub.Receipt = ch.confirms.next()

@@ -59,10 +59,15 @@ type inbox struct {
 	// The loop's: what was taken out last, to be used again.
 	spareNotes    []note
 	spareReceipts []receipt
+	most          int // notes or receipts taken at once since the last trim
 }
 
-// inboxKeep is how many notes or receipts of memory an idle inbox keeps.
-const inboxKeep = 512
+// inboxKeep is how many notes or receipts of memory an idle inbox keeps,
+// inboxBusy how many a busy one.
+const (
+	inboxKeep = 64
+	inboxBusy = 4096
+)
 
 // close makes the inbox refuse everything; what is in it is dropped.
 func (b *inbox) close() {
@@ -80,16 +85,38 @@ func (b *inbox) take() (notes []note, receipts []receipt) {
 	b.rung = false
 	b.mu.Unlock()
 	b.spareNotes, b.spareReceipts = nil, nil
+	b.most = max(b.most, len(notes), len(receipts))
 	return notes, receipts
+}
+
+// trim gives back the memory of a burst that is over. The loop calls it now
+// and then.
+func (b *inbox) trim() {
+	limit := max(inboxKeep, 4*b.most)
+	b.most = 0
+	if cap(b.spareNotes) > limit {
+		b.spareNotes = nil
+	}
+	if cap(b.spareReceipts) > limit {
+		b.spareReceipts = nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.notes) == 0 && cap(b.notes) > limit {
+		b.notes = nil
+	}
+	if len(b.receipts) == 0 && cap(b.receipts) > limit {
+		b.receipts = nil
+	}
 }
 
 func (b *inbox) giveBack(notes []note, receipts []receipt) {
 	clear(notes)
 	clear(receipts)
-	if cap(notes) <= inboxKeep {
+	if cap(notes) <= inboxBusy {
 		b.spareNotes = notes[:0]
 	}
-	if cap(receipts) <= inboxKeep {
+	if cap(receipts) <= inboxBusy {
 		b.spareReceipts = receipts[:0]
 	}
 }

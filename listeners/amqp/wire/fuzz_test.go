@@ -157,3 +157,41 @@ func FuzzPatchHeaders(f *testing.F) {
 		}
 	})
 }
+
+// FuzzWholePublish holds Cut against the way frame by frame.
+func FuzzWholePublish(f *testing.F) {
+	props := Properties{DeliveryMode: 2, Headers: Table{{Name: "CC", Value: Array{"a"}}}}
+	f.Add(AppendPublish(nil, 1, "x", "key", true, props.Append(nil), []byte("body"), 4096))
+	f.Add(AppendPublish(nil, 1, "", "", false, []byte{0, 0}, nil, 4096))
+	f.Add(AppendPublish(nil, 2, "x", "key", true, []byte{0, 0}, make([]byte, 9000), 4096))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var w WholePublish
+		n := w.Cut(b, 1, 4096)
+		if n == 0 {
+			return
+		}
+		if again := AppendPublish(nil, 1, string(w.Publish.Exchange), string(w.Publish.RoutingKey), w.Publish.Mandatory,
+			w.Header.Raw, w.Body, 4096+FrameOverhead); len(again) != n {
+			t.Fatalf("took %d bytes, a publish of these parts has %d", n, len(again))
+		}
+		rest := b[:n]
+		for _, typ := range []byte{FrameMethod, FrameHeader, FrameBody} {
+			if typ == FrameBody && w.Header.BodySize == 0 {
+				break
+			}
+			frame, k, _, err := NextFrame(rest, 4096)
+			if err != nil || frame.Type != typ || frame.Channel != 1 {
+				t.Fatalf("frame %v, %v where type %d should be", frame, err, typ)
+			}
+			rest = rest[k:]
+		}
+		if len(rest) != 0 {
+			t.Fatalf("%d bytes too many", len(rest))
+		}
+		for i := range min(n, 64) {
+			if w.Cut(b[:i], 1, 4096) != 0 {
+				t.Fatalf("a publish in %d of its %d bytes", i, n)
+			}
+		}
+	})
+}

@@ -1,0 +1,317 @@
+#!/usr/bin/env python3
+"""Reproduces the tables of docs/performance.md.
+
+Every table is the median, lowest and highest of several rounds in which the
+candidates take turns, because machines are shared and drift: only ratios of one
+run mean anything. Needs nothing but Python, a hermod binary and, for the
+comparison, an installed RabbitMQ server, which gets its own node name, ports and
+folders and is stopped by its process id.
+"""
+
+import argparse
+import glob
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+PERSISTENT = ["--durable", "--persistent", "--confirm", "1000", "--ack", "manual", "--multiple", "10", "--prefetch", "1000"]
+CONFIRM = ["--durable", "--persistent", "--publish-only"]
+
+
+class Hermod:
+    """A fresh broker over an empty folder, or over what is in it."""
+
+    name = "hermod"
+
+    def __init__(self, a, keep=False):
+        self.a, self.port = a, a.port
+        self.dir = os.path.join(a.dir, "hermod")
+        if not keep:
+            shutil.rmtree(self.dir, ignore_errors=True)
+        self.log = open(os.path.join(a.dir, "hermod.log"), "a")
+        self.process = subprocess.Popen(
+            [a.bin, "serve", "--data-dir", self.dir, "--set", "listeners.amqp.address=127.0.0.1:%d" % self.port] + off(a.bin)
+            + ["--set", "log.level=warn"], stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.pid = self.process.pid
+
+    def ready(self):
+        for line in self.process.stdout:
+            if "ready" in line:
+                return self
+        sys.exit("hermod did not start, see hermod.log")
+
+    def stop(self, sig=signal.SIGTERM):
+        self.process.send_signal(sig)
+        self.process.wait()
+        self.log.close()
+
+
+def off(binary):
+    """Switches every listener but AMQP off, whichever there are."""
+    keys = subprocess.run([binary, "serve", "--print-config"], capture_output=True, text=True).stdout.split("\n")
+    keys = [k.split("=")[0].split(":")[0].split(" ")[0] for k in keys]
+    return [x for k in keys if k.startswith("listeners.") and k.endswith("address") and not k.startswith("listeners.amqp.")
+            for x in ("--set", k + "=off")]
+
+
+class Rabbit:
+    """One RabbitMQ server for the whole run."""
+
+    name = "rabbitmq"
+
+    def __init__(self, a, server):
+        self.port = a.port + 1
+        home = os.path.join(a.dir, "rabbitmq")
+        shutil.rmtree(home, ignore_errors=True)
+        os.makedirs(home)
+        for name, text in (("plugins", "[].\n"), ("rabbitmq.conf", "vm_memory_high_watermark.relative = 0.4\n")):
+            with open(os.path.join(home, name), "w") as f:
+                f.write(text)
+        self.env = dict(os.environ, HOME=home, RABBITMQ_NODENAME="hermodbench@localhost", RABBITMQ_NODE_IP_ADDRESS="127.0.0.1",
+                        RABBITMQ_NODE_PORT=str(self.port), RABBITMQ_DIST_PORT=str(a.port + 2), ERL_EPMD_ADDRESS="127.0.0.1",
+                        RABBITMQ_MNESIA_BASE=home, RABBITMQ_LOG_BASE=home, RABBITMQ_PID_FILE=os.path.join(home, "pid"),
+                        RABBITMQ_CONFIG_FILE=os.path.join(home, "rabbitmq.conf"),
+                        RABBITMQ_ENABLED_PLUGINS_FILE=os.path.join(home, "plugins"))
+        self.process = subprocess.Popen([server], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        connect(self.port, 120).close()
+        with open(os.path.join(home, "pid")) as f:
+            self.pid = int(f.read())
+
+    def ready(self):
+        return self
+
+    def stop(self):
+        os.kill(self.pid, signal.SIGTERM)
+        self.process.wait()
+
+
+def connect(port, patience=60):
+    end = time.time() + patience
+    while True:
+        try:
+            return socket.create_connection(("127.0.0.1", port))
+        except OSError:
+            if time.time() > end:
+                raise
+            time.sleep(0.002)
+
+
+def perf(a, *args):
+    out = subprocess.run([a.bin, "perf"] + list(args) + ["--json"], capture_output=True, text=True)
+    if out.returncode != 0:
+        sys.exit("perf %s: %s" % (" ".join(args), out.stderr))
+    return json.loads(out.stdout)
+
+
+def load(a, broker, *args):
+    return perf(a, "amqp", "--host", "127.0.0.1:%d" % broker.port, "--pid", str(broker.pid), *args)
+
+
+def first_message(port, queue):
+    """Connects, retrying until the port is open, and consumes one message without acknowledging it."""
+    nc = connect(port)
+    f = nc.makefile("rb")
+
+    def read():
+        kind, _, size = struct.unpack(">BHI", f.read(7))
+        return kind, f.read(size + 1)[:4]
+
+    def short(s):
+        return bytes([len(s)]) + s.encode()
+
+    def send(channel, class_id, method, arguments):
+        p = struct.pack(">HH", class_id, method) + arguments
+        nc.sendall(struct.pack(">BHI", 1, channel, len(p)) + p + b"\xce")
+
+    nc.sendall(b"AMQP\0\0\x09\x01")
+    read()
+    plain = b"\0guest\0guest"
+    send(0, 10, 11, b"\0\0\0\0" + short("PLAIN") + struct.pack(">I", len(plain)) + plain + short("en_US"))
+    read()
+    send(0, 10, 31, struct.pack(">HIH", 10, 131072, 0))
+    send(0, 10, 40, short("/") + b"\0\0")
+    read()
+    send(1, 20, 10, b"\0")
+    read()
+    send(1, 60, 10, struct.pack(">IHB", 0, 1, 0))
+    read()
+    send(1, 60, 20, b"\0\0" + short(queue) + b"\0\0\0\0\0\0")
+    while True:
+        kind, head = read()
+        if kind == 1 and head == struct.pack(">HH", 60, 60):
+            nc.close()
+            return
+        if kind == 1 and head == struct.pack(">HH", 20, 40):
+            sys.exit("the broker closed the channel: no queue %s?" % queue)
+
+
+# ---- output
+
+
+def spread(values, form="%.2f"):
+    return "%s (%s-%s)" % tuple(form % v for v in (statistics.median(values), min(values), max(values)))
+
+
+def table(head, rows):
+    print("| " + " | ".join(head) + " |")
+    print("|" + " --- |" * len(head))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print(flush=True)
+
+
+def note(text):
+    print(time.strftime("%H:%M:%S ") + text, file=sys.stderr, flush=True)
+
+
+# ---- the parts
+
+
+def cpu(a, rabbit):
+    """CPU per delivered message, one producer, one consumer, 1 KiB."""
+    cases = {"transient, auto-ack": [], "persistent, confirmed, manual ack": PERSISTENT}
+    found, relays = {}, []
+    for n in range(a.rounds):
+        note("cpu, round %d" % (n + 1))
+        relays.append(perf(a, "relay", "--duration", a.seconds))
+        for case, args in cases.items():
+            for kind in (None, rabbit) if rabbit else (None,):
+                b = kind or Hermod(a).ready()
+                found.setdefault((case, b.name), []).append(load(a, b, "--duration", a.seconds, *args))
+                if not kind:
+                    b.stop()
+    rows = [["relay without logic", "relay", spread([r["cost"]["broker_cpu_us_per_message"] for r in relays]),
+             spread([r["rate"] / 1000 for r in relays], "%.0f"), "", spread([100 * r["cost"]["machine_busy_by_others_share"] for r in relays], "%.0f"), "1"]]
+    for (case, name), runs in found.items():
+        us = [r["cost"]["broker_cpu_us_per_message"] for r in runs]
+        ours = [r["cost"]["broker_cpu_us_per_message"] for r in found[case, "hermod"]]
+        floor = [u / r["cost"]["broker_cpu_us_per_message"] for u, r in zip(us, relays)]
+        ratio = "%.1f" % statistics.median(floor)
+        if name != "hermod":
+            ratio += "; %.1f x hermod" % statistics.median(u / o for u, o in zip(us, ours))
+        rows.append([case, name, spread(us), spread([r["deliver_rate"] / 1000 for r in runs], "%.0f"),
+                     spread([r["cost"]["broker_rss_peak_bytes"] / 2**20 for r in runs], "%.0f"),
+                     spread([100 * r["cost"]["machine_busy_by_others_share"] for r in runs], "%.0f"), ratio])
+    table(["1 producer, 1 consumer, 1 KiB", "broker", "CPU us per message", "1,000 messages/s", "peak RSS MiB", "busy by others %", "x relay"], rows)
+
+
+def confirm(a, rabbit):
+    """Confirms against the disk's own rate of write + fdatasync."""
+    found, raw = {}, []
+    for n in range(a.rounds):
+        note("confirm, round %d" % (n + 1))
+        disk = perf(a, "disk", "--dir", a.dir, "--duration", "2s")
+        raw.append(next(c["writes_per_second"] for c in disk["cases"] if c["file"] == "preallocated" and c["write_bytes"] == 4096))
+        for window in ("1", "1000"):
+            for kind in (None, rabbit) if rabbit else (None,):
+                b = kind or Hermod(a).ready()
+                found.setdefault((window, b.name), []).append(load(a, b, *CONFIRM, "--confirm", window, "--duration", a.seconds))
+                if not kind:
+                    b.stop()
+    rows = [["raw write + fdatasync, 4 KiB", "disk", spread(raw, "%.0f"), "", "1"]]
+    for (window, name), runs in found.items():
+        rates = [r["confirm_rate"] for r in runs]
+        rows.append(["window " + window, name, spread(rates, "%.0f"), spread([r["confirm_latency"]["p50_us"] for r in runs], "%.0f"),
+                     "%.2f" % statistics.median(r / d for r, d in zip(rates, raw))])
+    table(["persistent 1 KiB, confirmed", "broker", "per second", "p50 us", "x raw"], rows)
+
+
+def backlog(a, _):
+    """A queue far deeper than memory: filled, killed, stopped, drained."""
+    note("backlog of %d" % a.backlog)
+    b = Hermod(a).ready()
+    base = load(a, b, "--duration", a.seconds, *PERSISTENT)
+    fill = load(a, b, *CONFIRM, "--confirm", "1000", "--queue", "backlog", "--count", str(a.backlog))
+    restart = {}
+    for n in range(a.rounds):
+        for name, sig in (("kill -9", signal.SIGKILL), ("clean stop", signal.SIGTERM)):
+            if n == 0 and name == "kill -9":
+                b.stop(sig)  # with whatever the last checkpoint did not cover
+            else:
+                b.ready()
+                if name == "kill -9":
+                    # A log to replay, as after the last write of a busy broker.
+                    load(a, b, *CONFIRM, "--confirm", "1000", "--queue", "other", "--count", "150000")
+                b.stop(sig)
+            start = time.time()
+            b = Hermod(a, keep=True)
+            first_message(b.port, "backlog")
+            restart.setdefault(name, []).append(time.time() - start)
+    b.ready()
+    drain = load(a, b, "--consume-only", "--queue", "backlog", *PERSISTENT[4:])
+    b.stop()
+    mib = 2**20
+    table(["backlog of %d persistent messages of 1 KiB" % a.backlog, "measured"], [
+        ["no backlog: delivered per second", "%.0f" % base["deliver_rate"]],
+        ["fill: confirmed per second", "%.0f" % fill["confirm_rate"]],
+        ["fill: RSS at the end, peak, MiB", "%.0f, %.0f" % (fill["cost"]["broker_rss_bytes"] / mib, fill["cost"]["broker_rss_peak_bytes"] / mib)],
+        ["start to first delivery after kill -9, s", spread(restart["kill -9"])],
+        ["start to first delivery after a clean stop, s", spread(restart["clean stop"])],
+        ["drain: delivered", str(drain["messages"]["delivered"])],
+        ["drain: delivered per second (x no backlog)", "%.0f (%.2f)" % (drain["deliver_rate"], drain["deliver_rate"] / base["deliver_rate"])],
+        ["drain: RSS peak, MiB", "%.0f" % (drain["cost"]["broker_rss_peak_bytes"] / mib)],
+        ["machine busy by others during fill, drain, %", "%.0f, %.0f" % tuple(100 * x["cost"]["machine_busy_by_others_share"] for x in (fill, drain))],
+    ])
+
+
+def idle(a, rabbit):
+    """Connections with one channel each that do nothing."""
+    found = {}
+    for n in range(a.rounds):
+        note("idle, round %d" % (n + 1))
+        b = Hermod(a).ready()
+        found.setdefault(b.name, []).append(load(a, b, "--idle", str(a.idle), "--duration", "5s"))
+        b.stop()
+    rows = []
+    for name, runs in found.items():
+        rows.append([name, str(a.idle), spread([r["broker_rss_bytes_per_connection"] / 1024 for r in runs]),
+                     spread([r["broker_rss_after_bytes"] / 2**20 for r in runs], "%.0f"), spread([r["broker_cpu_us_per_open"] for r in runs], "%.0f")])
+    table(["broker", "idle connections", "KiB of RSS each", "RSS MiB", "CPU us to open one"], rows)
+
+
+PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle}
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("parts", nargs="*", help="of " + ", ".join(PARTS) + "; default all")
+    p.add_argument("--bin", default=os.environ.get("HERMOD_BIN", "bin/hermod"))
+    p.add_argument("--dir", default=".", help="folder on the disk to measure; a folder is made there and removed")
+    p.add_argument("--port", type=int, default=27672, help="first of three ports")
+    p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--seconds", default="4s", help="length of one measurement")
+    p.add_argument("--backlog", type=int, default=10_000_000)
+    p.add_argument("--idle", type=int, default=18_900)
+    servers = glob.glob("/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server")
+    p.add_argument("--rabbitmq", default=servers[-1] if servers else "", help="rabbitmq-server to compare with; '' for none")
+    a = p.parse_args()
+    parts = a.parts or list(PARTS)
+    if set(parts) - set(PARTS):
+        p.error("parts are " + ", ".join(PARTS))
+    a.dir, a.bin = tempfile.mkdtemp(prefix="bench-", dir=os.path.abspath(a.dir)), os.path.abspath(a.bin)
+    rabbit = None
+    try:
+        for part in parts:
+            wanted = a.rabbitmq if part in ("cpu", "confirm") else ""
+            if wanted and not rabbit:
+                rabbit = Rabbit(a, wanted)
+            if rabbit and not wanted:
+                rabbit.stop()
+                rabbit = None
+            PARTS[part](a, rabbit)
+    finally:
+        if rabbit:
+            rabbit.stop()
+        shutil.rmtree(a.dir, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
