@@ -12,6 +12,16 @@ func (n *node) openSTOMP() error {
 	if err := n.listen(n.stompListener("stomp", l.Address, l.Dialect)); err != nil {
 		return err
 	}
+	web := n.stompListener("stomp-websocket", l.WebSocket, l.Dialect)
+	web.WebSocket = &transport.WebSocket{
+		Paths:     []string{"/ws", "/stomp"},
+		Protocols: []string{"v12.stomp", "v11.stomp", "v10.stomp", ""},
+		Origins:   l.Origins,
+		Text:      func(string) bool { return true },
+	}
+	if err := n.listen(web); err != nil {
+		return err
+	}
 	if l.TLSAddress == config.Off {
 		return nil
 	}

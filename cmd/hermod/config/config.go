@@ -63,11 +63,13 @@ type AMQPListener struct {
 
 // STOMPListener serves STOMP 1.0, 1.1 and 1.2.
 type STOMPListener struct {
-	Address       string `koanf:"address"`
-	TLSAddress    string `koanf:"tls_address"`
-	ProxyProtocol bool   `koanf:"proxy_protocol"` // every connection starts with a PROXY v1 or v2 header
-	Dialect       string `koanf:"dialect"`        // rabbitmq or activemq
-	TLSDialect    string `koanf:"tls_dialect"`    // of the TLS listener; "" is that of the other
+	Address       string   `koanf:"address"`
+	TLSAddress    string   `koanf:"tls_address"`
+	ProxyProtocol bool     `koanf:"proxy_protocol"`    // every connection starts with a PROXY v1 or v2 header
+	WebSocket     string   `koanf:"websocket_address"` // STOMP over WebSocket, at the paths /ws and /stomp
+	Origins       []string `koanf:"websocket_origins"` // web origins whose pages may connect besides the server's own; * for all
+	Dialect       string   `koanf:"dialect"`           // rabbitmq or activemq
+	TLSDialect    string   `koanf:"tls_dialect"`       // of the TLS listener; "" is that of the other
 }
 
 // MetricsListener serves Prometheus metrics and health over HTTP.
@@ -142,48 +144,50 @@ type Log struct {
 // defaults holds every key there is: a key that is not here does not exist.
 func defaults() map[string]any {
 	return map[string]any{
-		"node.name":                       "hermod-1",
-		"data_dir":                        "./data",
-		"listeners.amqp.address":          ":5672",
-		"listeners.amqp.tls_address":      Off,
-		"listeners.amqp.proxy_protocol":   false,
-		"listeners.stomp.address":         ":61613",
-		"listeners.stomp.tls_address":     Off,
-		"listeners.stomp.proxy_protocol":  false,
-		"listeners.stomp.dialect":         "rabbitmq",
-		"listeners.stomp.tls_dialect":     "",
-		"listeners.metrics.address":       ":15692",
-		"listeners.metrics.pprof":         false,
-		"tls.cert_file":                   "",
-		"tls.key_file":                    "",
-		"tls.ca_file":                     "",
-		"tls.client_auth":                 "none",
-		"auth.default_user":               "guest",
-		"auth.default_password":           "guest",
-		"auth.loopback_users":             []string{"guest"},
-		"auth.anonymous":                  Off,
-		"limits.max_message_size":         "16MiB",
-		"limits.max_connections":          0,
-		"limits.memory":                   "60%",
-		"limits.disk_free":                "1GiB",
-		"persistence.confirm":             "fsync",
-		"persistence.segment_size":        "64MiB",
-		"persistence.encryption_key_file": "",
-		"definitions.import":              "",
-		"amqp.product":                    "RabbitMQ",
-		"amqp.version":                    "3.13.7",
-		"amqp.channel_max":                2047,
-		"amqp.frame_max":                  131072,
-		"amqp.heartbeat":                  60,
-		"stomp.default_vhost":             "/",
-		"stomp.unknown_host":              "dialect",
-		"stomp.max_headers":               1000,
-		"stomp.max_header_line":           "32KiB",
-		"stomp.max_header_bytes":          "128KiB",
-		"stomp.content_type_binary":       false,
-		"stomp.dead_letter_queue":         "ActiveMQ.DLQ",
-		"log.level":                       "info",
-		"log.format":                      "text",
+		"node.name":                         "hermod-1",
+		"data_dir":                          "./data",
+		"listeners.amqp.address":            ":5672",
+		"listeners.amqp.tls_address":        Off,
+		"listeners.amqp.proxy_protocol":     false,
+		"listeners.stomp.address":           ":61613",
+		"listeners.stomp.tls_address":       Off,
+		"listeners.stomp.websocket_address": ":15674",
+		"listeners.stomp.websocket_origins": []string{},
+		"listeners.stomp.proxy_protocol":    false,
+		"listeners.stomp.dialect":           "rabbitmq",
+		"listeners.stomp.tls_dialect":       "",
+		"listeners.metrics.address":         ":15692",
+		"listeners.metrics.pprof":           false,
+		"tls.cert_file":                     "",
+		"tls.key_file":                      "",
+		"tls.ca_file":                       "",
+		"tls.client_auth":                   "none",
+		"auth.default_user":                 "guest",
+		"auth.default_password":             "guest",
+		"auth.loopback_users":               []string{"guest"},
+		"auth.anonymous":                    Off,
+		"limits.max_message_size":           "16MiB",
+		"limits.max_connections":            0,
+		"limits.memory":                     "60%",
+		"limits.disk_free":                  "1GiB",
+		"persistence.confirm":               "fsync",
+		"persistence.segment_size":          "64MiB",
+		"persistence.encryption_key_file":   "",
+		"definitions.import":                "",
+		"amqp.product":                      "RabbitMQ",
+		"amqp.version":                      "3.13.7",
+		"amqp.channel_max":                  2047,
+		"amqp.frame_max":                    131072,
+		"amqp.heartbeat":                    60,
+		"stomp.default_vhost":               "/",
+		"stomp.unknown_host":                "dialect",
+		"stomp.max_headers":                 1000,
+		"stomp.max_header_line":             "32KiB",
+		"stomp.max_header_bytes":            "128KiB",
+		"stomp.content_type_binary":         false,
+		"stomp.dead_letter_queue":           "ActiveMQ.DLQ",
+		"log.level":                         "info",
+		"log.format":                        "text",
 	}
 }
 
