@@ -52,9 +52,12 @@ type Broker struct {
 	lanes    atomic.Uint64 // last lane id given out
 	unstored atomic.Int64  // batches of definitions that are not committed yet
 	alarms   alarms
-	auth     auth
-	logins   loginCache
-	conns    connections
+
+	incomplete atomic.Int64 // bytes of messages that are still arriving
+
+	auth   auth
+	logins loginCache
+	conns  connections
 
 	mu         sync.Mutex // serialises changes of vhosts and of what is below
 	vhosts     registry[*VHost]

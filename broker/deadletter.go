@@ -9,9 +9,46 @@ type corpse struct {
 	reason DeathReason
 }
 
+// layOut has leave dead-letter messages whose memory q does not count.
+func (q *Queue) layOut(dead []corpse) {
+	for i := range dead {
+		q.memory += int64(dead[i].memory())
+	}
+	q.dead = append(q.dead, dead...)
+}
+
+// buryAll dead-letters what q gave up, and what others add meanwhile, so that
+// dead letters leave in the order in which their messages stood. They count as
+// q's memory until then: publishers that are faster than this meet the memory
+// limit. It is called with the lock and gives it up.
+func (q *Queue) buryAll(t *Turn) {
+	q.burying = true
+	for len(q.dead)+len(q.buried) > 0 {
+		dead, buried, cfg := q.dead, q.buried, q.cfg
+		q.dead, q.buried = nil, nil
+		q.mu.Unlock()
+		memory := int64(0)
+		for i := range dead {
+			memory += int64(dead[i].memory())
+		}
+		q.deadLetter(t, &cfg, dead)
+		for _, f := range buried {
+			f(t)
+		}
+		q.mu.Lock()
+		if !q.closed {
+			q.memory -= memory
+		}
+	}
+	q.burying = false
+	q.report()
+	q.mu.Unlock()
+}
+
 // deadLetter publishes what q gave up to its dead-letter exchange and settles
 // it in q, both in one batch, so that a crash neither loses nor doubles it. It
-// is called without any lock.
+// is called without any lock, by one goroutine at a time but for messages that
+// had to be read back.
 func (q *Queue) deadLetter(t *Turn, cfg *QueueConfig, dead []corpse) {
 	dead = q.exhume(cfg, dead)
 	rt := q.eng.routes.Get().(*routing)
@@ -21,7 +58,10 @@ func (q *Queue) deadLetter(t *Turn, cfg *QueueConfig, dead []corpse) {
 		for i := range dead[:n] {
 			q.deadLetterOne(t, cfg, p, rt, &dead[i])
 		}
-		p.run(t, false)
+		// Transient ones must not overtake those on their way to the store.
+		ordered := q.burials.Add(1) > 1
+		p.done = func(*Turn, error) { q.burials.Add(-1) }
+		p.run(t, ordered)
 		dead = dead[n:]
 	}
 	q.eng.routes.Put(rt)

@@ -8,6 +8,7 @@ type delayLane struct {
 	id    LaneID
 	heap  timedHeap[delayed]
 	known map[uint64]bool // stored messages in heap, or on their way out of the lane
+	moved []uint64        // those in known that left the lane while a look was under way
 	last  uint64          // newest stored message
 	cold  int             // stored ones that are not known
 	sweep int64           // Unix ms of the next look at them
@@ -65,6 +66,33 @@ func (d *delayLane) know(seq uint64) {
 		d.known = make(map[uint64]bool)
 	}
 	d.known[seq] = true
+}
+
+// left notes that a stored message is not in the lane any more. A look that is
+// under way may bring it all the same.
+func (d *delayLane) left(seq uint64) {
+	if d.busy {
+		d.moved = append(d.moved, seq)
+		return
+	}
+	delete(d.known, seq)
+}
+
+// rest ends a look.
+func (d *delayLane) rest() {
+	d.busy = false
+	for _, seq := range d.moved {
+		delete(d.known, seq)
+	}
+	d.moved = nil
+}
+
+// clear forgets everything but the lane's id, which publishers read without
+// the queue's lock.
+func (d *delayLane) clear() {
+	d.heap, d.known, d.moved = timedHeap[delayed]{}, nil, nil
+	d.last, d.cold, d.sweep, d.busy = 0, 0, 0, false
+	d.began, d.from, d.took = 0, 0, 0
 }
 
 // postpone takes a new message that is not due yet.
@@ -153,13 +181,15 @@ func (q *Queue) foundDue(t *Turn, from uint64, msgs []Stored, next uint64, err e
 		if q.roomy() {
 			q.lookForDue(t, next)
 		} else { // what was found has to leave first
-			d.busy, d.from, d.sweep = false, next, t.Now
+			d.rest()
+			d.from, d.sweep = next, t.Now
 			q.schedule(t.Now)
 		}
 		q.leave(t)
 		return
 	}
-	d.busy, d.from = false, 0
+	d.rest()
+	d.from = 0
 	d.cold = max(d.cold, 0)
 	d.took = t.Now - d.began
 	d.sweep = max(t.Now, d.began+q.ahead(d.took)/2)

@@ -81,6 +81,8 @@ type lane struct {
 		bytes int64 // of bodies
 		timed bool  // some have an expiry
 		sweep int64 // Unix ms of the next search for expired ones; 0: none
+		// Sequence number at which a search that is not at its end goes on.
+		resume uint64
 	}
 	reading bool   // a read or a sweep is under way
 	retry   int64  // Unix ms at which a read that failed is tried again; 0: none did
@@ -227,7 +229,8 @@ func (l *lane) loaded(msgs []Stored, next uint64, keep func(e *entry)) {
 	}
 	l.cold.from = next
 	l.mergeLate(next, keep)
-	if next > l.last {
+	// What is behind next may all have expired and gone since.
+	if next > l.last || l.cold.count <= 0 {
 		l.thaw(keep)
 	}
 }
@@ -244,6 +247,6 @@ func (l *lane) mergeLate(seq uint64, keep func(e *entry)) {
 
 // thaw ends the cold range: everything the lane has is in memory.
 func (l *lane) thaw(keep func(e *entry)) {
-	l.cold.count, l.cold.bytes, l.cold.timed, l.cold.sweep = 0, 0, false, 0
+	l.cold.count, l.cold.bytes, l.cold.timed, l.cold.sweep, l.cold.resume = 0, 0, false, 0, 0
 	l.mergeLate(^uint64(0), keep)
 }

@@ -112,7 +112,7 @@ func (p *plan) Committed(t *Turn) {
 			q.unreserve(x.msg)
 		}
 		if x.moved != 0 {
-			delete(q.delay.known, x.moved)
+			q.delay.left(x.moved)
 		}
 		seq := uint64(0)
 		if x.stored {

@@ -99,11 +99,9 @@ func (p *Policy) compile(operator bool) error {
 		if operator {
 			p.ApplyTo = applyQueues
 		}
-	case applyAll, applyExchanges:
-		if operator {
-			return errf(Invalid, "Validation failed\n\napply-to must be one of queues, classic_queues, quorum_queues, streams")
-		}
-	case applyQueues, applyClassic, applyQuorum, applyStreams:
+	case applyAll, applyExchanges, applyQueues, applyClassic, applyQuorum, applyStreams:
+		// RabbitMQ takes all of them for operator policies, too, which then
+		// apply to what they can: rabbitmqctl's default is "all".
 	default:
 		return errf(Invalid, "Validation failed\n\napply-to '%s' unrecognised", p.ApplyTo)
 	}

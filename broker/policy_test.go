@@ -132,7 +132,6 @@ func TestPolicyRefused(t *testing.T) {
 		{"unknown key", policyOf("p", "", "all", `{"nonsense":1}`), false, "are not recognised policy settings"},
 		{"not for policies", policyOf("p", "", "all", `{"max-priority":1}`), false, "are not recognised"},
 		{"not for operators", policyOf("p", "", "queues", `{"dead-letter-exchange":"x"}`), true, "are not recognised"},
-		{"operator on exchanges", policyOf("p", "", "exchanges", `{"max-length":1}`), true, "apply-to"},
 		{"negative", policyOf("p", "", "all", `{"max-length":-1}`), false, "is not a valid value for max-length"},
 		{"expires zero", policyOf("p", "", "all", `{"expires":0}`), false, "is not a valid value for expires"},
 		{"too large", policyOf("p", "", "all", `{"message-ttl":315360000001}`), false, "is not a valid value"},

@@ -72,6 +72,8 @@ func (s *Session) publishPlanned(t *Turn, p *Publish, queues []*Queue, at int64)
 		plan.recycle()
 		return PublishResult{Routed: true, Rejected: refused}
 	}
+	// If all that is left are duplicates, their receipt still waits: the
+	// messages they repeat may not be durable yet.
 	plan.receipt = p.Receipt
 	s.inflight.Add(1)
 	plan.run(t, true)

@@ -60,12 +60,16 @@ type Queue struct {
 	// What leave does once everything is consistent.
 	out       Batch
 	dead      []corpse
-	stranded  []corpse // whose message could not be read yet; tried again by tick
-	retryDead int64    // Unix ms of that; 0: none is stranded
+	buried    []func(*Turn) // called when dead is done with
+	stranded  []corpse      // whose message could not be read yet; tried again by tick
+	retryDead int64         // Unix ms of that; 0: none is stranded
 	reads     []*ReadRequest
 	wakes     []*Session
 	calls     []func(*Turn)
 	vanish    bool
+
+	burying bool         // somebody is dead-lettering; who comes later leaves it to him
+	burials atomic.Int64 // plans with dead letters that are not committed
 
 	stats QueueCounters
 }
@@ -289,8 +293,8 @@ func (q *Queue) close(t *Turn) (ready int) {
 	}
 	copy(q.lanes, newLanes(len(q.lanes), q.base)) // their number is read without the lock
 	q.ready, q.readyBytes, q.memory, q.thin = 0, 0, 0, 0
-	q.delay = delayLane{id: q.delay.id}
-	q.waiters, q.dead, q.stranded, q.reads = nil, nil, nil, nil
+	q.delay.clear()
+	q.waiters, q.dead, q.buried, q.stranded, q.reads = nil, nil, nil, nil, nil
 	q.timed, q.deadlines = timedHeap[place]{}, timedHeap[Lease]{}
 	q.out.Settles, q.out.Counts, q.out.Trims = nil, nil, nil
 	q.forgetAllIDs()
@@ -333,29 +337,34 @@ func (q *Queue) abandonLeases() {
 // leave makes what happened under the lock known outside and releases it. It
 // must be the last thing a caller does with the queue.
 func (q *Queue) leave(t *Turn) {
-	if d := q.memory - q.reported; d > memoryGrain || d < -memoryGrain || q.closed {
-		q.eng.memory.Add(d)
-		q.reported = q.memory
-	}
+	q.report()
 	if len(q.out.Settles)+len(q.out.Counts)+len(q.out.Trims)+len(q.out.Definitions) > 0 {
 		q.eng.store.Append(&q.out)
 		q.out.Settles, q.out.Counts, q.out.Trims = q.out.Settles[:0], q.out.Counts[:0], q.out.Trims[:0]
 		q.out.Definitions = nil // rare, and with long strings
 	}
-	if len(q.dead)+len(q.reads)+len(q.wakes)+len(q.calls) == 0 && !q.vanish {
+	if len(q.dead)+len(q.buried)+len(q.reads)+len(q.wakes)+len(q.calls) == 0 && !q.vanish {
 		q.mu.Unlock()
 		return
 	}
 	q.leaveSlowly(t)
 }
 
+// report tells the engine how much memory the queue uses, if that changed much.
+func (q *Queue) report() {
+	if d := q.memory - q.reported; d > memoryGrain || d < -memoryGrain || q.closed {
+		q.eng.memory.Add(d)
+		q.reported = q.memory
+	}
+}
+
 func (q *Queue) leaveSlowly(t *Turn) {
-	dead, reads, wakes, calls, vanish := q.dead, q.reads, q.wakes, q.calls, q.vanish
-	q.dead, q.reads, q.wakes, q.calls, q.vanish = nil, nil, nil, nil, false
-	cfg := q.cfg
-	q.mu.Unlock()
-	if len(dead) > 0 {
-		q.deadLetter(t, &cfg, dead)
+	reads, wakes, calls, vanish := q.reads, q.wakes, q.calls, q.vanish
+	q.reads, q.wakes, q.calls, q.vanish = nil, nil, nil, false
+	if len(q.dead)+len(q.buried) == 0 || q.burying {
+		q.mu.Unlock()
+	} else {
+		q.buryAll(t)
 	}
 	for _, r := range reads {
 		q.eng.store.Read(r)

@@ -15,7 +15,7 @@ func (q *Queue) admit(t *Turn, m *Message, published, reserve bool) (a admission
 	if q.full(m) {
 		q.stats.Rejected++
 		if q.cfg.Overflow == RejectPublishDLX && q.cfg.DeadLetterSet {
-			q.dead = append(q.dead, corpse{entry: entry{msg: m, sub: 1}, reason: DeathMaxLen})
+			q.layOut([]corpse{{entry: entry{msg: m, sub: 1}, reason: DeathMaxLen}})
 		}
 		return admission{refused: true}
 	}
@@ -153,6 +153,8 @@ func (q *Queue) bury(level int, e entry, reason DeathReason) {
 		q.forget(level, &e)
 		return
 	}
-	q.release(&e)
+	if e.thin {
+		q.thin--
+	}
 	q.dead = append(q.dead, corpse{entry: e, level: level, reason: reason})
 }

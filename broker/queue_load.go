@@ -100,7 +100,7 @@ func (q *Queue) sweep(t *Turn, l *lane) {
 	}
 	l.reading = true
 	l.cold.sweep = 0
-	q.sweepFrom(t, l, l.cold.from)
+	q.sweepFrom(t, l, max(l.cold.from, l.cold.resume))
 }
 
 func (q *Queue) sweepFrom(t *Turn, l *lane, from uint64) {
@@ -111,6 +111,8 @@ func (q *Queue) sweepFrom(t *Turn, l *lane, from uint64) {
 	})
 }
 
+// swept buries what a search found; unless it is at the end it goes on when
+// the store has forgotten that.
 func (q *Queue) swept(t *Turn, l *lane, epoch uint32, from uint64, msgs []Stored, next uint64, err error) {
 	q.mu.Lock()
 	if q.closed || l.epoch != epoch {
@@ -125,7 +127,11 @@ func (q *Queue) swept(t *Turn, l *lane, epoch uint32, from uint64, msgs []Stored
 		q.leave(t)
 		return
 	}
-	l.cold.sweep = t.Now + sweepEvery
+	resume := uint64(0)
+	if len(msgs) > 0 && next <= l.last {
+		resume = next
+	}
+	l.cold.sweep, l.cold.resume = t.Now+sweepEvery, resume
 	q.schedule(l.cold.sweep)
 	for i := range msgs {
 		m := &msgs[i]
@@ -147,21 +153,28 @@ func (q *Queue) swept(t *Turn, l *lane, epoch uint32, from uint64, msgs []Stored
 		return
 	}
 	// Until the store has forgotten them, a read would bring them again.
-	again := len(msgs) == sweepCount
+	q.buried = append(q.buried, func(*Turn) {
+		q.eng.store.Append(&Batch{Then: after(func(t *Turn) { q.forgotten(t, l, epoch, resume) })})
+	})
 	q.leave(t)
-	q.eng.store.Append(&Batch{Then: after(func(t *Turn) {
-		q.mu.Lock()
-		if !q.closed && l.epoch == epoch {
-			l.reading = false
-			if again && l.cold.count > 0 {
-				l.cold.sweep = t.Now
-				q.schedule(t.Now)
+}
+
+// forgotten is told when what a search found is gone from the store.
+func (q *Queue) forgotten(t *Turn, l *lane, epoch uint32, resume uint64) {
+	q.mu.Lock()
+	if !q.closed && l.epoch == epoch {
+		l.reading = false
+		q.serve(t) // before the search goes on: it must not keep consumers waiting
+		q.trim(t)
+		if resume != 0 && l.cold.count > 0 {
+			l.cold.sweep = t.Now
+			q.schedule(t.Now)
+			if !l.reading {
+				q.sweep(t, l)
 			}
-			q.serve(t)
-			q.trim(t)
 		}
-		q.leave(t)
-	})})
+	}
+	q.leave(t)
 }
 
 // after is a function as a Committer.

@@ -196,7 +196,7 @@ func (q *Queue) strand(t *Turn, thin []corpse) {
 
 func (q *Queue) tickStranded(t *Turn) {
 	if q.retryDead != 0 && q.retryDead <= t.Now {
-		q.dead = append(q.dead, q.stranded...)
+		q.layOut(q.stranded)
 		q.stranded, q.retryDead = nil, 0
 	}
 }

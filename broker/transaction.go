@@ -65,7 +65,7 @@ func (s *Session) Commit(t *Turn, done func(t *Turn, err error)) {
 		for i, st := range x.settles {
 			q := st.queue
 			q.mu.Lock()
-			q.dead = append(q.dead, thin[i]...)
+			q.layOut(thin[i])
 			if st.outcome != Accepted && st.outcome != Rejected {
 				q.settle(t, s, st.leases, st.outcome)
 			}

@@ -1,9 +1,11 @@
 package ha
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path"
 	"strings"
@@ -284,10 +286,15 @@ func TestTornTailIsCut(t *testing.T) {
 			mem, segments, r := filled(t, ConfirmFsync, 100, 1000)
 			edit(t, mem, segments[len(segments)-1], func(b []byte) { tear(t, b) })
 			opts, _ := testOptions(mem)
+			var said bytes.Buffer
+			opts.Logger = slog.New(slog.NewTextHandler(&said, nil))
 			again := newRecorder(0)
 			l := openLog(t, opts, again)
 			got := again.entries(t)
 			checkSequence(t, got, 0)
+			if !strings.Contains(said.String(), "not whole and is cut") {
+				t.Errorf("the cut is not in the log: %s", said.String())
+			}
 			if len(got) != 99 {
 				t.Errorf("%d entries left, want 99", len(got))
 			}

@@ -186,6 +186,12 @@ func (s *scan) cut(r *segmentReader, info types.SegmentInfo, off int64, why erro
 	}
 	switch {
 	case later == 0:
+		if r.written(off) {
+			// Torn by a crash before it was acknowledged, or damaged since:
+			// nothing tells which.
+			s.logger.Warn("the log's last batch is not whole and is cut", "segment", segment.FileName(info),
+				"offset", off, "last entry", s.last.index, "why", why)
+		}
 		return r.zero(off, min(off+4096, r.size))
 	case s.lenient:
 		s.logger.Warn("log cut where a power failure lost entries that were not synced (confirm was os)",
@@ -346,6 +352,14 @@ func (r *segmentReader) ownHeader(b []byte) bool {
 		binary.LittleEndian.Uint64(b[8:]) == r.info.BaseIndex &&
 		binary.LittleEndian.Uint64(b[16:]) == r.info.ID &&
 		binary.LittleEndian.Uint64(b[24:]) == codecID
+}
+
+// written reports whether what is at off, which begins no whole batch, is
+// anything but room that was never used.
+func (r *segmentReader) written(off int64) bool {
+	off = max(off, fileHeaderLen)
+	head, err := r.at(off, min(4096, r.size-off))
+	return err == nil && slices.ContainsFunc(head, func(b byte) bool { return b != 0 })
 }
 
 // laterBatch looks behind off for a commit frame that a valid batch of this

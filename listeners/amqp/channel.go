@@ -329,7 +329,7 @@ func (c *conn) failureLevel() slog.Level {
 func (ch *channel) end() {
 	ch.ended = true
 	ch.session.Close(&ch.conn.turn)
-	ch.conn.assembling -= ch.publish.counted
+	ch.conn.disassemble(&ch.publish)
 	ch.publish = pendingPublish{}
 	ch.confirms = confirms{}
 	ch.consumers, ch.reply = nil, nil

@@ -339,6 +339,8 @@ func (c *conn) endSessions() {
 }
 
 func (c *conn) forget() {
+	c.broker.ReturnIncomplete(c.assembling)
+	c.assembling = 0
 	c.channels, c.last, c.core = nil, nil, nil
 	c.dirty, c.owed, c.holding, c.settlers = nil, nil, nil, nil
 }

@@ -8,6 +8,9 @@ import (
 
 // basicPublish takes the method of a message; header and body follow.
 func (ch *channel) basicPublish(payload []byte) error {
+	if ch.conn.blocked() {
+		return errLater
+	}
 	var m wire.PublishView
 	if err := m.Decode(payload); err != nil {
 		return err
@@ -75,17 +78,7 @@ func (ch *channel) contentBody(payload []byte) error {
 	if !complete {
 		return ch.conn.assemble(len(payload), p)
 	}
-	ch.conn.assembling -= p.counted
 	return ch.assembled()
-}
-
-// assembled completes what came frame by frame.
-func (ch *channel) assembled() error {
-	p := &ch.publish
-	m := p.message
-	m.Exchange = p.exchange
-	p.release()
-	return ch.complete(m, p.mandatory)
 }
 
 // assembleMessages is how many messages of the greatest size a connection may
@@ -94,12 +87,32 @@ const assembleMessages = 4
 
 // assemble counts a piece of a body that is not complete.
 func (c *conn) assemble(n int, p *pendingPublish) error {
-	c.assembling += n
-	p.counted += n
-	if limit := assembleMessages * c.broker.MaxMessageSize(); int64(c.assembling) > limit {
+	if limit := assembleMessages * c.broker.MaxMessageSize(); int64(c.assembling+n) > limit {
 		return refuse(wire.ResourceError, "incomplete messages of more than %d bytes", limit)
 	}
+	if !c.broker.TakeIncomplete(n) {
+		return refuse(wire.ResourceError, "incomplete messages of all connections take too much memory")
+	}
+	c.assembling += n
+	p.counted += n
 	return nil
+}
+
+// assembled completes what came frame by frame.
+func (ch *channel) assembled() error {
+	p := &ch.publish
+	ch.conn.disassemble(p)
+	m := p.message
+	m.Exchange = p.exchange
+	p.release()
+	return ch.complete(m, p.mandatory)
+}
+
+// disassemble undoes assemble for all of a message.
+func (c *conn) disassemble(p *pendingPublish) {
+	c.broker.ReturnIncomplete(p.counted)
+	c.assembling -= p.counted
+	p.counted = 0
 }
 
 // wholePublish takes a message that lies in b as a whole, as nearly all do,
@@ -107,7 +120,7 @@ func (c *conn) assemble(n int, p *pendingPublish) error {
 // 0 if what is there is anything else.
 func (c *conn) wholePublish(b []byte) int {
 	ch := c.last
-	if ch == nil || ch.ended || c.state != running || ch.publish.expect != expectMethod {
+	if ch == nil || ch.ended || c.state != running || ch.publish.expect != expectMethod || c.alarms != 0 {
 		return 0
 	}
 	var w wire.WholePublish
@@ -189,17 +202,22 @@ func (ch *channel) flushConfirms() {
 	}
 }
 
-// published stops a publisher while the broker cannot take more: by telling it
-// when an alarm is in force, by not reading when the store is congested. The
-// message that brought it about still counts. Connections that only consume
-// are left alone.
-func (c *conn) published() {
-	if c.alarms != 0 && c.paused&whyAlarm == 0 {
-		if c.client.blocked {
-			c.send(0, &wire.ConnectionBlocked{Reason: c.alarms.String()})
-		}
-		c.pause(whyAlarm)
+// blocked stops a publisher before its next message while an alarm is in force,
+// and tells it. Connections that only consume are left alone.
+func (c *conn) blocked() bool {
+	if c.alarms == 0 {
+		return false
 	}
+	if c.client.blocked {
+		c.send(0, &wire.ConnectionBlocked{Reason: c.alarms.String()})
+	}
+	c.pause(whyAlarm)
+	return true
+}
+
+// published stops reading from a publisher while the store is congested. The
+// message that brought it about still counts.
+func (c *conn) published() {
 	if c.paused&whyStore == 0 && c.broker.Congested() {
 		c.pause(whyStore)
 		link := c.link
