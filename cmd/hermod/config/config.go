@@ -5,6 +5,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"sort"
 	"strings"
@@ -61,17 +62,6 @@ type AMQPListener struct {
 	ProxyProtocol bool   `koanf:"proxy_protocol"` // every connection starts with a PROXY v1 or v2 header
 }
 
-// STOMPListener serves STOMP 1.0, 1.1 and 1.2.
-type STOMPListener struct {
-	Address       string   `koanf:"address"`
-	TLSAddress    string   `koanf:"tls_address"`
-	ProxyProtocol bool     `koanf:"proxy_protocol"`    // every connection starts with a PROXY v1 or v2 header
-	WebSocket     string   `koanf:"websocket_address"` // STOMP over WebSocket, at the paths /ws and /stomp
-	Origins       []string `koanf:"websocket_origins"` // web origins whose pages may connect besides the server's own; * for all
-	Dialect       string   `koanf:"dialect"`           // rabbitmq or activemq
-	TLSDialect    string   `koanf:"tls_dialect"`       // of the TLS listener; "" is that of the other
-}
-
 // MetricsListener serves Prometheus metrics and health over HTTP.
 type MetricsListener struct {
 	Address string `koanf:"address"`
@@ -124,17 +114,6 @@ type AMQP struct {
 	Heartbeat  int    `koanf:"heartbeat"`   // seconds, 0 = off
 }
 
-// STOMP configures what the STOMP listeners have in common.
-type STOMP struct {
-	DefaultVHost      string `koanf:"default_vhost"`       // for clients that send no host header
-	UnknownHost       string `koanf:"unknown_host"`        // a host header that names no virtual host: refuse, ignore, or dialect (as there)
-	MaxHeaders        int    `koanf:"max_headers"`         // header lines of a frame
-	MaxHeaderLine     Size   `koanf:"max_header_line"`     // bytes of one
-	MaxHeaderBytes    Size   `koanf:"max_header_bytes"`    // bytes of all of a frame
-	ContentTypeBinary bool   `koanf:"content_type_binary"` // a textual content-type does not make the body a text for JMS
-	DeadLetterQueue   string `koanf:"dead_letter_queue"`   // where NACK of the activemq dialect sends messages
-}
-
 // Log configures logging to standard error.
 type Log struct {
 	Level  string `koanf:"level"`  // debug, info, warn, error
@@ -143,52 +122,40 @@ type Log struct {
 
 // defaults holds every key there is: a key that is not here does not exist.
 func defaults() map[string]any {
-	return map[string]any{
-		"node.name":                         "hermod-1",
-		"data_dir":                          "./data",
-		"listeners.amqp.address":            ":5672",
-		"listeners.amqp.tls_address":        Off,
-		"listeners.amqp.proxy_protocol":     false,
-		"listeners.stomp.address":           ":61613",
-		"listeners.stomp.tls_address":       Off,
-		"listeners.stomp.websocket_address": ":15674",
-		"listeners.stomp.websocket_origins": []string{},
-		"listeners.stomp.proxy_protocol":    false,
-		"listeners.stomp.dialect":           "rabbitmq",
-		"listeners.stomp.tls_dialect":       "",
-		"listeners.metrics.address":         ":15692",
-		"listeners.metrics.pprof":           false,
-		"tls.cert_file":                     "",
-		"tls.key_file":                      "",
-		"tls.ca_file":                       "",
-		"tls.client_auth":                   "none",
-		"auth.default_user":                 "guest",
-		"auth.default_password":             "guest",
-		"auth.loopback_users":               []string{"guest"},
-		"auth.anonymous":                    Off,
-		"limits.max_message_size":           "16MiB",
-		"limits.max_connections":            0,
-		"limits.memory":                     "60%",
-		"limits.disk_free":                  "1GiB",
-		"persistence.confirm":               "fsync",
-		"persistence.segment_size":          "64MiB",
-		"persistence.encryption_key_file":   "",
-		"definitions.import":                "",
-		"amqp.product":                      "RabbitMQ",
-		"amqp.version":                      "3.13.7",
-		"amqp.channel_max":                  2047,
-		"amqp.frame_max":                    131072,
-		"amqp.heartbeat":                    60,
-		"stomp.default_vhost":               "/",
-		"stomp.unknown_host":                "dialect",
-		"stomp.max_headers":                 1000,
-		"stomp.max_header_line":             "32KiB",
-		"stomp.max_header_bytes":            "128KiB",
-		"stomp.content_type_binary":         false,
-		"stomp.dead_letter_queue":           "ActiveMQ.DLQ",
-		"log.level":                         "info",
-		"log.format":                        "text",
+	all := map[string]any{
+		"node.name":                       "hermod-1",
+		"data_dir":                        "./data",
+		"listeners.amqp.address":          ":5672",
+		"listeners.amqp.tls_address":      Off,
+		"listeners.amqp.proxy_protocol":   false,
+		"listeners.metrics.address":       ":15692",
+		"listeners.metrics.pprof":         false,
+		"tls.cert_file":                   "",
+		"tls.key_file":                    "",
+		"tls.ca_file":                     "",
+		"tls.client_auth":                 "none",
+		"auth.default_user":               "guest",
+		"auth.default_password":           "guest",
+		"auth.loopback_users":             []string{"guest"},
+		"auth.anonymous":                  Off,
+		"limits.max_message_size":         "16MiB",
+		"limits.max_connections":          0,
+		"limits.memory":                   "60%",
+		"limits.disk_free":                "1GiB",
+		"persistence.confirm":             "fsync",
+		"persistence.segment_size":        "64MiB",
+		"persistence.encryption_key_file": "",
+		"definitions.import":              "",
+		"amqp.product":                    "RabbitMQ",
+		"amqp.version":                    "3.13.7",
+		"amqp.channel_max":                2047,
+		"amqp.frame_max":                  131072,
+		"amqp.heartbeat":                  60,
+		"log.level":                       "info",
+		"log.format":                      "text",
 	}
+	maps.Copy(all, stompDefaults())
+	return all
 }
 
 // Source says where configuration comes from besides the defaults.
@@ -294,10 +261,7 @@ func Keys() []string {
 }
 
 func (c *Config) validate() error {
-	checks := []struct {
-		bad  bool
-		text string
-	}{
+	checks := []check{
 		{c.Node.Name == "" || len(c.Node.Name) > 128, "node.name: 1 to 128 bytes"},
 		{c.DataDir == "", "data_dir: must not be empty"},
 		{c.Persistence.Confirm != "fsync" && c.Persistence.Confirm != "os", "persistence.confirm: fsync or os"},
@@ -307,16 +271,6 @@ func (c *Config) validate() error {
 		{c.AMQP.ChannelMax < 1 || c.AMQP.ChannelMax > 65535, "amqp.channel_max: 1 to 65535"},
 		{c.AMQP.FrameMax < 4096 || c.AMQP.FrameMax > 16<<20, "amqp.frame_max: 4096 to 16777216"},
 		{c.AMQP.Heartbeat < 0 || c.AMQP.Heartbeat > 65535, "amqp.heartbeat: 0 to 65535"},
-		{!oneOf(c.Listeners.STOMP.Dialect, "rabbitmq", "activemq"), "listeners.stomp.dialect: rabbitmq or activemq"},
-		{!oneOf(c.Listeners.STOMP.TLSDialect, "", "rabbitmq", "activemq"), "listeners.stomp.tls_dialect: rabbitmq or activemq"},
-		{c.Listeners.STOMP.TLSAddress != Off && (c.TLS.CertFile == "" || c.TLS.KeyFile == ""),
-			"listeners.stomp.tls_address: needs tls.cert_file and tls.key_file"},
-		{!oneOf(c.STOMP.UnknownHost, "dialect", "refuse", "ignore"), "stomp.unknown_host: dialect, refuse or ignore"},
-		{c.STOMP.DefaultVHost == "", "stomp.default_vhost: must not be empty"},
-		{c.STOMP.MaxHeaders < 10 || c.STOMP.MaxHeaders > 10000, "stomp.max_headers: 10 to 10000"},
-		{c.STOMP.MaxHeaderLine < 256 || c.STOMP.MaxHeaderLine > 1<<20, "stomp.max_header_line: 256B to 1MiB"},
-		{c.STOMP.MaxHeaderBytes < c.STOMP.MaxHeaderLine || c.STOMP.MaxHeaderBytes > 4<<20, "stomp.max_header_bytes: stomp.max_header_line to 4MiB"},
-		{c.STOMP.DeadLetterQueue == "", "stomp.dead_letter_queue: must not be empty"},
 		{!oneOf(c.TLS.ClientAuth, "none", "request", "require"), "tls.client_auth: none, request or require"},
 		{!oneOf(c.Log.Level, "debug", "info", "warn", "error"), "log.level: debug, info, warn or error"},
 		{!oneOf(c.Log.Format, "text", "json"), "log.format: text or json"},
@@ -324,6 +278,7 @@ func (c *Config) validate() error {
 			"listeners.amqp.tls_address: needs tls.cert_file and tls.key_file"},
 		{c.TLS.ClientAuth != "none" && c.TLS.CAFile == "", "tls.client_auth: needs tls.ca_file"},
 	}
+	checks = append(checks, c.stompChecks()...)
 	for _, check := range checks {
 		if check.bad {
 			return fmt.Errorf("configuration: %s", check.text)
