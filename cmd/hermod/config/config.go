@@ -260,6 +260,12 @@ func Keys() []string {
 	return list
 }
 
+// check is one rule: text says what a value must be when it is bad.
+type check struct {
+	bad  bool
+	text string
+}
+
 func (c *Config) validate() error {
 	checks := []check{
 		{c.Node.Name == "" || len(c.Node.Name) > 128, "node.name: 1 to 128 bytes"},

@@ -42,12 +42,6 @@ func stompDefaults() map[string]any {
 	}
 }
 
-// check is one thing that may be wrong with a configuration.
-type check struct {
-	bad  bool
-	text string
-}
-
 func (c *Config) stompChecks() []check {
 	return []check{
 		{!oneOf(c.Listeners.STOMP.Dialect, "rabbitmq", "activemq"), "listeners.stomp.dialect: rabbitmq or activemq"},
