@@ -22,7 +22,7 @@ COPY --from=build /hermod /hermod
 USER 65532:65532
 VOLUME /data
 # AMQP, AMQP over TLS, metrics and health
-EXPOSE 5672 5671 15692
+EXPOSE 5672 5671 15692 61613 61614 15674
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/hermod", "ctl", "--data-dir", "/data", "status"]
 ENTRYPOINT ["/hermod"]
 CMD ["serve", "--data-dir", "/data"]

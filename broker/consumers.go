@@ -13,6 +13,8 @@ type consumers struct {
 	quorum    bool            // single: the successor is chosen by priority
 	active    *Subscription
 	exclusive *Subscription
+	filters   int    // subscriptions with a filter
+	epoch     uint64 // changes when a subscription is added
 }
 
 // ring is a circular list; next is whose turn it is.
@@ -24,6 +26,10 @@ type ring struct {
 
 func (c *consumers) add(sub *Subscription) {
 	c.list = append(c.list, sub)
+	c.epoch++
+	if sub.filter != nil {
+		c.filters++
+	}
 	if sub.exclusive {
 		c.exclusive = sub
 	}
@@ -49,6 +55,9 @@ func (c *consumers) remove(sub *Subscription) {
 	}
 	c.unlist(sub)
 	c.list = slices.Delete(c.list, i, i+1)
+	if sub.filter != nil {
+		c.filters--
+	}
 	if c.exclusive == sub {
 		c.exclusive = nil
 	}

@@ -87,6 +87,8 @@ type lane struct {
 	reading bool   // a read or a sweep is under way
 	retry   int64  // Unix ms at which a read that failed is tried again; 0: none did
 	epoch   uint32 // changes when what a read brings is no longer wanted
+
+	unwanted filterMark
 }
 
 // ready is the number of messages in the lane.
@@ -188,6 +190,7 @@ func (l *lane) search(e entry) int {
 
 // restore puts entries back in their old places. back is sorted here.
 func (l *lane) restore(back []entry) {
+	l.unwanted = filterMark{}
 	slices.SortFunc(back, compareEntries)
 	older := l.search(back[len(back)-1]) // hot entries to be merged with back
 	merged := make([]entry, 0, older)

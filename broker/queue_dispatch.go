@@ -30,6 +30,12 @@ func (q *Queue) dispatch(t *Turn) {
 		return
 	}
 	for q.ready > 0 && q.consumers.listed > 0 && !q.paused && !q.closed {
+		if q.consumers.filters > 0 {
+			if !q.dispatchFiltered(t) {
+				return
+			}
+			continue
+		}
 		if q.groups.on {
 			if !q.dispatchGrouped(t) {
 				return

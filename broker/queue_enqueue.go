@@ -85,7 +85,7 @@ func (q *Queue) enqueue(t *Turn, level int, m *Message, seq uint64, expiry int64
 
 // direct hands an entry that nothing stands before to a consumer.
 func (q *Queue) direct(t *Turn, level int, e *entry) bool {
-	if q.consumers.listed == 0 || q.paused || q.groups.on {
+	if q.consumers.listed == 0 || q.paused || q.groups.on || q.consumers.filters > 0 {
 		return false
 	}
 	if e.expiry != 0 && e.expiry <= t.Now && q.expiry(t, e.msg) != t.Now {

@@ -82,6 +82,11 @@ type SubscribeOptions struct {
 	Exclusive bool
 	Prefetch  int // most unsettled deliveries; 0: no bound of the client's
 	Args      Table
+
+	// Filter, if set, says which messages the consumer wants; the others stay
+	// for somebody else. It runs under the queue's lock, on any goroutine: it
+	// must be quick, always say the same of a message, and not call back.
+	Filter func(*Message) bool
 }
 
 // ExchangeDeclare, QueueDeclare, Binding and the rest describe topology.

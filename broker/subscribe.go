@@ -18,12 +18,15 @@ func (s *Session) Subscribe(t *Turn, o SubscribeOptions) (*Subscription, error) 
 	}
 	sub := &Subscription{
 		Tag: o.Tag, Queue: q, NoAck: o.NoAck,
-		session: s, prefetch: max(o.Prefetch, 0), exclusive: o.Exclusive, args: o.Args,
+		session: s, prefetch: max(o.Prefetch, 0), exclusive: o.Exclusive, args: o.Args, filter: o.Filter,
 	}
 	if sub.priority, err = consumerPriority(q, o.Args); err != nil {
 		return nil, err
 	}
 	if q.stream != nil {
+		if o.Filter != nil {
+			return nil, errf(NotImplemented, "filters are not supported by stream queues %s", q.vhost.queueText(q.name))
+		}
 		if sub.cursor, err = q.stream.newCursor(&o); err != nil {
 			return nil, err
 		}

@@ -23,6 +23,7 @@ type Subscription struct {
 	priority  int
 	exclusive bool
 	args      Table
+	filter    func(*Message) bool // nil: wants all
 
 	// Posted but not Written: bounds the mailbox.
 	posted      atomic.Int64

@@ -5,6 +5,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"sort"
 	"strings"
@@ -39,6 +40,7 @@ type Config struct {
 	Definitions Definitions `koanf:"definitions"`
 	AMQP        AMQP        `koanf:"amqp"`
 	MQTT        MQTT        `koanf:"mqtt"`
+	STOMP       STOMP       `koanf:"stomp"`
 	Log         Log         `koanf:"log"`
 }
 
@@ -51,6 +53,7 @@ type Node struct {
 type Listeners struct {
 	AMQP    AMQPListener    `koanf:"amqp"`
 	MQTT    MQTTListener    `koanf:"mqtt"`
+	STOMP   STOMPListener   `koanf:"stomp"`
 	Metrics MetricsListener `koanf:"metrics"`
 }
 
@@ -121,7 +124,7 @@ type Log struct {
 
 // defaults holds every key there is: a key that is not here does not exist.
 func defaults() map[string]any {
-	return map[string]any{
+	all := map[string]any{
 		"node.name":                       "hermod-1",
 		"data_dir":                        "./data",
 		"listeners.amqp.address":          ":5672",
@@ -168,6 +171,8 @@ func defaults() map[string]any {
 		"log.level":                       "info",
 		"log.format":                      "text",
 	}
+	maps.Copy(all, stompDefaults())
+	return all
 }
 
 // Source says where configuration comes from besides the defaults.
@@ -299,6 +304,7 @@ func (c *Config) validate() error {
 		{c.TLS.ClientAuth != "none" && c.TLS.CAFile == "", "tls.client_auth: needs tls.ca_file"},
 	}
 	checks = append(checks, c.MQTT.checks()...)
+	checks = append(checks, c.stompChecks()...)
 	for _, check := range checks {
 		if check.bad {
 			return fmt.Errorf("configuration: %s", check.text)

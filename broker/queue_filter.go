@@ -1,0 +1,150 @@
+package broker
+
+// filterScan bounds how many messages that no subscription wants are looked
+// behind for one that is wanted, and filterBytes how much memory of them is
+// read ahead from the store.
+const (
+	filterScan  = 1 << 16
+	filterBytes = 32 << 20
+)
+
+// filterMark says that no subscription wants the hot entries of a lane up to
+// (seq, sub). It holds while no subscription is added and nothing comes back.
+type filterMark struct {
+	epoch    uint64 // of consumers; 0: no mark
+	seq, sub uint64
+}
+
+// accepts reports whether the subscription's filter lets a message through.
+func (sub *Subscription) accepts(m *Message) bool { return sub.filter == nil || sub.filter(m) }
+
+// dispatchFiltered delivers the first message that some subscription wants and
+// can take; false if there is none. Messages that nobody wants stay where they
+// are and hold up nobody.
+func (q *Queue) dispatchFiltered(t *Turn) bool {
+	for i := len(q.lanes) - 1; i >= 0; i-- {
+		l := &q.lanes[i]
+		unwanted := true // everything so far
+		for j, n := q.unmarked(l), 0; j < l.hot.len() && n < filterScan; j++ {
+			e := l.hot.at(j)
+			if e.hole() {
+				continue
+			}
+			n++
+			if reason := q.unfit(t, e); reason != 0 {
+				q.bury(i, q.cut(l, j), reason)
+				return true // indices have moved
+			}
+			if e.thin {
+				q.fill(l, j)
+				return false
+			}
+			sub, shared, wanted := q.consumerWanting(e.msg)
+			if sub != nil {
+				q.deliver(t, q.cut(l, j), i, sub, shared)
+				return true
+			}
+			if unwanted = unwanted && !wanted; unwanted {
+				l.unwanted = filterMark{q.consumers.epoch, e.seq, e.sub}
+			}
+			if q.consumers.listed == 0 {
+				return false
+			}
+		}
+		if l.cold.count > 0 {
+			if l.hot.len()-l.holes < filterScan && l.bytes < filterBytes {
+				q.load(l)
+			}
+			return false
+		}
+	}
+	return false
+}
+
+// unmarked is the index of the first hot entry that somebody may want.
+func (q *Queue) unmarked(l *lane) int {
+	m := l.unwanted
+	if m.epoch == 0 || m.epoch != q.consumers.epoch {
+		return 0
+	}
+	i := l.search(entry{seq: m.seq, sub: m.sub})
+	if i < l.hot.len() {
+		if e := l.hot.at(i); e.seq == m.seq && e.sub == m.sub {
+			i++
+		}
+	}
+	return i
+}
+
+// consumerWanting chooses who gets m. wanted says, if nobody does, that some
+// subscription would take it at another time.
+func (q *Queue) consumerWanting(m *Message) (sub *Subscription, shared, wanted bool) {
+	group := ""
+	if q.groups.on {
+		group = groupOf(m)
+	}
+	switch {
+	case group == "":
+	case q.cfg.LeaseGroups:
+		if q.groups.blocked(group, 0) {
+			return nil, false, true
+		}
+	default:
+		owner := q.groups.bucket(group)
+		if *owner != nil && (*owner).accepts(m) {
+			return q.consumers.take(*owner)
+		}
+		if sub, shared, wanted = q.consumers.pickFor(m); sub != nil && *owner == nil {
+			*owner = sub
+		}
+		return sub, shared, wanted
+	}
+	return q.consumers.pickFor(m)
+}
+
+// take is pickFor for a message that only sub may get.
+func (c *consumers) take(sub *Subscription) (_ *Subscription, shared, wanted bool) {
+	if sub.listed {
+		if shared, ok := sub.able(); ok {
+			return sub, shared, true
+		}
+		c.unlist(sub)
+	}
+	return nil, false, true
+}
+
+// pickFor is pick among the subscriptions that want m.
+func (c *consumers) pickFor(m *Message) (sub *Subscription, shared, wanted bool) {
+	for i := range c.rings {
+		r := &c.rings[i]
+		for n := r.listed(); n > 0 && r.next != nil; n-- {
+			sub := r.next
+			if !sub.accepts(m) {
+				r.next = sub.next
+				continue
+			}
+			if shared, ok := sub.able(); ok {
+				r.next = sub.next
+				return sub, shared, true
+			}
+			c.unlist(sub)
+		}
+	}
+	for _, sub := range c.list {
+		if !sub.listed && sub.accepts(m) {
+			return nil, false, true
+		}
+	}
+	return nil, false, false
+}
+
+// listed counts the subscriptions in the ring.
+func (r *ring) listed() int {
+	n := 0
+	for sub := r.next; sub != nil; sub = sub.next {
+		if n++; sub.next == r.next {
+			break
+		}
+	}
+	return n
+}

@@ -1,0 +1,300 @@
+package stomp
+
+import (
+	"bytes"
+	"strconv"
+
+	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/listeners/stomp/wire"
+)
+
+// deliver takes a message for a consumer: onto the wire, or aside while the
+// client cannot take it.
+func (c *conn) deliver(d *broker.Delivery) {
+	cons, ok := d.Sub.Data.(*consumer)
+	switch {
+	case !ok:
+		return
+	case cons.cancelled && d.Lease != 0:
+		c.collect(d.Queue, d.Lease, broker.Unsent)
+	case !cons.cancelled && (!cons.started || len(cons.held) > 0 || c.choked()):
+		cons.held = append(cons.held, *d)
+		if cons.started {
+			c.hold(cons)
+		}
+	default:
+		c.writeDelivery(cons, d)
+	}
+}
+
+// fullCheck is how many bytes of deliveries are written before the link is
+// asked again whether it is full.
+const fullCheck = 64 << 10
+
+// choked says that the client is too slow for more deliveries.
+func (c *conn) choked() bool {
+	if !c.full && c.unseen >= fullCheck {
+		c.unseen = 0
+		c.write()
+		c.full = c.link.Full()
+	}
+	return c.full
+}
+
+// hold remembers that a consumer has deliveries waiting for the link.
+func (c *conn) hold(cons *consumer) {
+	if !cons.holding {
+		cons.holding = true
+		c.holding = append(c.holding, cons)
+	}
+}
+
+// unhold writes what was held back, as far as the link takes it.
+func (c *conn) unhold() {
+	list := c.holding
+	c.holding = nil
+	for _, cons := range list {
+		cons.holding = false
+		c.release(cons)
+	}
+	c.settleDeliveries()
+}
+
+// release writes a consumer's held deliveries once it has started. Those of a
+// cancelled consumer go back, unless they count as settled: then they must
+// leave whatever the link says.
+func (c *conn) release(cons *consumer) {
+	if c.state == over || !cons.started {
+		return
+	}
+	n := 0
+	for n < len(cons.held) && (cons.cancelled || !c.choked()) {
+		d := &cons.held[n]
+		n++
+		if cons.cancelled && d.Lease != 0 {
+			c.collect(d.Queue, d.Lease, broker.Unsent)
+			continue
+		}
+		c.writeDelivery(cons, d)
+	}
+	rest := copy(cons.held, cons.held[n:])
+	clear(cons.held[rest:])
+	cons.held = cons.held[:rest]
+	if rest == 0 {
+		cons.held = nil
+		return
+	}
+	c.hold(cons)
+}
+
+// writeDelivery puts a MESSAGE into the output, unless the subscription's
+// selector passes over the message.
+func (c *conn) writeDelivery(cons *consumer, d *broker.Delivery) {
+	m := d.Msg
+	if cons.skips(c.broker, d) {
+		if d.Lease != 0 {
+			c.collect(d.Queue, d.Lease, broker.Accepted)
+		}
+	} else {
+		c.lastTag++
+		if d.Lease != 0 {
+			c.ledger.add(unsettled{tag: c.lastTag, cons: cons, queue: d.Queue, lease: d.Lease})
+		}
+		c.appendMessage(cons, d, "")
+		c.unseen += m.Size() + frameOverhead
+	}
+	cons.count++
+	cons.bytes += m.Size()
+	if !cons.owes {
+		cons.owes = true
+		c.owed = append(c.owed, cons)
+	}
+}
+
+// frameOverhead is about what the headers of MESSAGE take that a message does
+// not carry.
+const frameOverhead = 160
+
+// appendMessage appends a MESSAGE numbered c.lastTag. browser is the value of
+// a header of that name, "" for none.
+func (c *conn) appendMessage(cons *consumer, d *broker.Delivery, browser string) {
+	m := d.Msg
+	dst := wire.AppendCommand(c.buffer(), "MESSAGE")
+	dst = append(dst, cons.subscription...)
+	dst = c.appendDestination(dst, cons, m)
+	dst = append(dst, "message-id:"...)
+	dst = append(dst, cons.prefix...)
+	dst = strconv.AppendUint(dst, c.lastTag, 10)
+	if d.Redelivered {
+		dst = append(dst, "\nredelivered:true\n"...)
+	} else {
+		dst = append(dst, "\nredelivered:false\n"...)
+	}
+	if c.version == wire.V12 && cons.mode != ackAuto {
+		dst = append(dst, "ack:"...)
+		dst = append(dst, cons.prefix...)
+		dst = strconv.AppendUint(dst, c.lastTag, 10)
+		dst = append(dst, '\n')
+	}
+	if browser != "" {
+		dst = wire.AppendPlainHeader(dst, "browser", browser)
+	}
+	dst = c.appendHeaders(dst, d)
+	dst = wire.AppendNumber(dst, "content-length", int64(len(m.Body)))
+	c.out = wire.AppendBody(dst, m.Body)
+}
+
+// appendDestination names where a message was sent to; to ActiveMQ's clients
+// what they subscribed to if that is a place of theirs.
+func (c *conn) appendDestination(dst []byte, cons *consumer, m *broker.Message) []byte {
+	dst = append(dst, "destination:"...)
+	if c.opt.Dialect == ActiveMQ && m.Exchange == "" && cons.dest.kind == destTempQueue {
+		dst = wire.AppendEscaped(dst, c.version, cons.dest.text, false)
+		return append(dst, '\n')
+	}
+	start := len(dst)
+	dst = appendOrigin(dst, c.opt.Dialect, m)
+	if bytes.IndexByte(dst[start:], ':') >= 0 || bytes.ContainsAny(dst[start:], "\n\r\\\x00") {
+		origin := bytes.Clone(dst[start:])
+		dst = wire.AppendEscaped(dst[:start], c.version, origin, false)
+	}
+	return append(dst, '\n')
+}
+
+// appendHeaders appends the headers a message carries and what the broker has
+// to say about it.
+func (c *conn) appendHeaders(dst []byte, d *broker.Delivery) []byte {
+	m := d.Msg
+	native := lines(m)
+	if m.Format != broker.FormatSTOMP {
+		c.foreign = appendForeign(c.foreign[:0], c.broker, m)
+		native = c.foreign
+		if cap(c.foreign) > nativeKeep {
+			c.foreign = nil
+		}
+	}
+	if c.opt.Dialect == ActiveMQ {
+		dst = appendJMS(dst, m, native)
+	}
+	if n := m.Notes; n != nil && (n.StripTTL || n.ReplyTo != "" || len(n.Deaths) > 0) || c.opt.Dialect == ActiveMQ {
+		dst = c.appendPatched(dst, m, native)
+	} else if c.version == wire.V12 || bytes.IndexByte(native, '\\') < 0 {
+		dst = append(dst, native...)
+	} else {
+		dst = c.appendLines(dst, native, func([]byte) bool { return true })
+	}
+	if d.Count > 0 && d.Queue != nil && d.Queue.ShowsCount() {
+		dst = wire.AppendNumber(dst, "x-delivery-count", int64(d.Count))
+	}
+	if d.Offset >= 0 {
+		dst = wire.AppendNumber(dst, "x-stream-offset", d.Offset)
+	}
+	return dst
+}
+
+func (c *conn) appendLines(dst, native []byte, keep func(name []byte) bool) []byte {
+	for {
+		name, value, rest, ok := wire.NextLine(native)
+		if !ok {
+			return dst
+		}
+		native = rest
+		if keep(name) {
+			dst = wire.AppendLineFor(dst, c.version, name, value)
+		}
+	}
+}
+
+// appendPatched appends the headers of a message that has notes, or that goes
+// to a client of ActiveMQ, who is told some of them in another way.
+func (c *conn) appendPatched(dst []byte, m *broker.Message, native []byte) []byte {
+	n := m.Notes
+	if n == nil {
+		n = &noNotes
+	}
+	if n.ReplyTo != "" {
+		dst = wire.AppendHeader(dst, c.version, "reply-to", n.ReplyTo)
+	}
+	dst = c.appendDeath(dst, "x-first-death-", n.FirstDeath)
+	dst = c.appendDeath(dst, "x-last-death-", n.LastDeath)
+	activemq := c.opt.Dialect == ActiveMQ
+	return c.appendLines(dst, native, func(name []byte) bool {
+		switch string(name) {
+		case "reply-to":
+			return n.ReplyTo == ""
+		case "expiration":
+			return !n.StripTTL
+		case "expires":
+			return !n.StripTTL && !activemq
+		case "priority", "timestamp":
+			return !activemq
+		}
+		return len(n.Deaths) == 0 || !bytes.HasPrefix(name, []byte("x-first-death-")) && !bytes.HasPrefix(name, []byte("x-last-death-"))
+	})
+}
+
+var noNotes broker.Notes
+
+func (c *conn) appendDeath(dst []byte, prefix string, d *broker.Death) []byte {
+	if d == nil {
+		return dst
+	}
+	dst = wire.AppendHeader(dst, c.version, prefix+"exchange", d.Exchange)
+	dst = wire.AppendHeader(dst, c.version, prefix+"queue", d.Queue)
+	return wire.AppendHeader(dst, c.version, prefix+"reason", d.Reason.String())
+}
+
+// defaultPriority is what JMS gives messages that ask for none.
+const defaultPriority = 4
+
+// appendJMS appends the headers that ActiveMQ's clients find in every message.
+func appendJMS(dst []byte, m *broker.Message, native []byte) []byte {
+	expires, priority := int64(0), int64(defaultPriority)
+	if m.TTL != broker.NoTTL && (m.Notes == nil || !m.Notes.StripTTL) {
+		expires = m.Received + m.TTL
+	}
+	if _, ok := lookupLine(native, "priority"); ok {
+		priority = int64(m.Priority)
+	}
+	dst = wire.AppendNumber(dst, "expires", expires)
+	dst = wire.AppendNumber(dst, "priority", priority)
+	return wire.AppendNumber(dst, "timestamp", m.Received)
+}
+
+// lookupLine finds the value, still escaped, of the first line called name.
+func lookupLine(native []byte, name string) ([]byte, bool) {
+	for {
+		n, value, rest, ok := wire.NextLine(native)
+		if !ok {
+			return nil, false
+		}
+		if string(n) == name {
+			return value, true
+		}
+		native = rest
+	}
+}
+
+// settleDeliveries returns the credit of what was written, unless the client
+// is too slow: then it waits for Drained.
+func (c *conn) settleDeliveries() {
+	if len(c.owed) == 0 || c.state == over {
+		return
+	}
+	c.unseen = 0
+	c.write()
+	if c.full = c.link.Full(); !c.full {
+		c.repay()
+	}
+}
+
+// repay returns the credit of everything that has left.
+func (c *conn) repay() {
+	for i, cons := range c.owed {
+		c.owed[i] = nil
+		n, bytes := cons.count, cons.bytes
+		cons.owes, cons.count, cons.bytes = false, 0, 0
+		cons.sub.Written(&c.turn, n, bytes)
+	}
+	c.owed = c.owed[:0]
+}

@@ -1,0 +1,384 @@
+package stomp
+
+import (
+	"bytes"
+	"unsafe"
+
+	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/listeners/stomp/wire"
+	"github.com/hermodmq/hermod/listeners/transport"
+)
+
+// traits are what the headers of a SEND ask of the broker beyond carrying
+// them.
+type traits struct {
+	persistent bool
+	priority   uint8
+	ttl        int64
+	delay      int64 // ms
+	dedup      string
+	group      string
+	kind       byte // bodyText or bodyBytes
+
+	receipt     string
+	hasReceipt  bool
+	transaction []byte
+}
+
+// send carries out SEND.
+func (c *conn) send(f *wire.Frame) error {
+	name, ok := f.Lookup("destination")
+	if !ok {
+		return refuse("Missing destination", "\"SEND\" must include a 'destination' header\n")
+	}
+	dest, err := c.destination(name)
+	if err != nil {
+		return err
+	}
+	if dest, err = c.target(dest); err != nil {
+		return err
+	}
+	var t traits
+	if err := c.readHeaders(f, &t); err != nil {
+		return err
+	}
+	if t.transaction != nil {
+		return c.sendLater(&t, dest, f.Body)
+	}
+	if dest.kind == destComposite {
+		return c.sendComposite(&t, dest, f.Body)
+	}
+	return c.publish(&t, dest, c.message(&t, dest, f.Body))
+}
+
+// publish gives a message to the core and answers as soon as it may.
+func (c *conn) publish(t *traits, dest *destination, m *broker.Message) error {
+	c.flushSettles()
+	pub := broker.Publish{Exchange: dest.exchange, Msg: m}
+	if t.hasReceipt {
+		pub.Receipt = c.expect(reply{receipt: t.receipt})
+	}
+	res, err := c.offer(pub, dest)
+	if err != nil {
+		if t.hasReceipt {
+			c.withdraw(pub.Receipt)
+		}
+		return err
+	}
+	if t.hasReceipt && !res.Pending {
+		c.answered(pub.Receipt, !res.Rejected)
+	}
+	c.published()
+	return nil
+}
+
+// offer publishes, and makes the queue that is missing.
+func (c *conn) offer(pub broker.Publish, dest *destination) (broker.PublishResult, error) {
+	res, err := c.session.Publish(&c.turn, pub)
+	if err != nil || res.Routed || dest.kind != destQueue {
+		return res, err
+	}
+	if err := c.makeQueue(dest.name); err != nil {
+		return res, err
+	}
+	return c.session.Publish(&c.turn, pub)
+}
+
+// makeQueue declares a queue that somebody sends or subscribes to. Those of
+// ActiveMQ's clients get a dead letter queue, as there, so that a NACK loses
+// nothing.
+func (c *conn) makeQueue(name string) error {
+	d := broker.QueueDeclare{Name: name, Durable: true}
+	if dlq := c.opt.DeadLetterQueue; c.opt.Dialect == ActiveMQ && name != dlq {
+		if _, err := c.session.DeclareQueue(&c.turn, broker.QueueDeclare{Name: dlq, Durable: true}, nil); err == nil {
+			d.Args = broker.Table{{Name: "x-dead-letter-exchange", Value: ""}, {Name: "x-dead-letter-routing-key", Value: dlq}}
+		}
+	}
+	_, err := c.session.DeclareQueue(&c.turn, d, nil)
+	return err
+}
+
+// sendComposite publishes one message to several destinations, all or none.
+func (c *conn) sendComposite(t *traits, dest *destination, body []byte) error {
+	x := &transaction{}
+	for _, part := range dest.parts {
+		x.publishes = append(x.publishes, txPublish{dest: part, msg: c.message(t, part, body)})
+	}
+	return c.run(x, reply{receipt: t.receipt, silent: !t.hasReceipt})
+}
+
+// target resolves what only this connection knows: its temporary destinations.
+func (c *conn) target(dest *destination) (*destination, error) {
+	switch dest.kind {
+	case destTempQueue:
+		if c.opt.Dialect != ActiveMQ {
+			return nil, refuse("Invalid destination", "'%s' is not a valid destination for 'SEND'\n", dest.text)
+		}
+		queue, err := c.tempQueue(dest.name)
+		if err != nil {
+			return nil, err
+		}
+		return &destination{text: dest.text, kind: destReply, name: queue, key: queue}, nil
+	case destTempTopic:
+		return &destination{text: dest.text, kind: destTopic, exchange: topicExchange, key: c.tempTopic(dest.name)}, nil
+	case destComposite:
+		out := &destination{text: dest.text, kind: destComposite}
+		for _, p := range dest.parts {
+			part, err := c.target(p)
+			if err != nil {
+				return nil, err
+			}
+			out.parts = append(out.parts, part)
+		}
+		return out, nil
+	}
+	return dest, nil
+}
+
+// maxDestinations bounds the parsed destinations a connection remembers.
+const maxDestinations = 256
+
+// destination parses a header, remembering those seen before.
+func (c *conn) destination(name []byte) (*destination, error) {
+	if d := c.destinations[string(name)]; d != nil {
+		return d, nil
+	}
+	d, err := parseDestination(c.opt.Dialect, string(name))
+	if err != nil {
+		return nil, err
+	}
+	if c.destinations == nil || len(c.destinations) >= maxDestinations {
+		c.destinations = make(map[string]*destination)
+	}
+	c.destinations[string(name)] = d
+	return d, nil
+}
+
+// readHeaders takes the traits of a SEND and puts what travels with the
+// message, in canonical form, into c.native. The first of repeated headers
+// counts.
+func (c *conn) readHeaders(f *wire.Frame, t *traits) error {
+	*t = traits{ttl: broker.NoTTL, kind: bodyText}
+	if f.HasLength {
+		t.kind = bodyBytes
+	}
+	if cap(c.native) > nativeKeep {
+		c.native = nil
+	}
+	c.native = append(c.native[:0], bodyText)
+	var r headerReader
+	for i := range f.Headers {
+		h := &f.Headers[i]
+		travels, err := r.read(c, t, unsafeString(h.Name), h.Value)
+		if err != nil {
+			return err
+		}
+		if travels {
+			c.native = wire.AppendLine(c.native, unsafeString(h.Name), h.Value)
+		}
+	}
+	if r.kind != 0 {
+		t.kind = r.kind
+	} else if r.text && !c.opt.ContentTypeBinary {
+		t.kind = bodyText
+	}
+	c.native[0] = t.kind
+	return nil
+}
+
+// headerReader remembers which headers it has seen.
+type headerReader struct {
+	seen uint32
+	kind byte // of amq-msg-type
+	text bool // content-type says text
+}
+
+// firstOf reports whether header number n was not seen before.
+func (r *headerReader) firstOf(n uint) bool {
+	is := r.seen&(1<<n) == 0
+	r.seen |= 1 << n
+	return is
+}
+
+// read takes one header; travels says that it belongs to the message.
+func (r *headerReader) read(c *conn, t *traits, name string, value []byte) (travels bool, err error) {
+	switch name {
+	case "destination", "content-length", "message-id", "subscription", "redelivered", "ack":
+		return false, nil
+	case "receipt":
+		if r.firstOf(0) {
+			t.receipt, t.hasReceipt = string(value), true
+		}
+		return false, nil
+	case "transaction":
+		if r.firstOf(1) {
+			t.transaction = value
+			if value == nil {
+				t.transaction = []byte{}
+			}
+		}
+		return false, nil
+	case "persistent":
+		if r.firstOf(2) {
+			t.persistent = string(value) == "true"
+		}
+	case "priority":
+		if n, ok := wire.Number(value); ok && r.firstOf(3) {
+			t.priority = uint8(min(n, 255))
+		}
+	case "expiration":
+		if r.firstOf(4) {
+			return true, r.expiration(t, value)
+		}
+	case "expires":
+		if n, ok := wire.Number(value); ok && n > 0 && r.firstOf(5) && t.ttl == broker.NoTTL {
+			t.ttl = min(max(n-c.turn.Now, 0), maxTTL)
+		}
+	case "AMQ_SCHEDULED_DELAY", "x-delay":
+		if n, ok := wire.Number(value); ok && r.firstOf(6) {
+			t.delay = min(n, maxTTL)
+		}
+	case "x-deduplication-id":
+		if r.firstOf(7) {
+			t.dedup = string(value)
+		}
+	case "JMSXGroupID":
+		if r.firstOf(8) {
+			t.group = string(value)
+		}
+	case "amq-msg-type":
+		if r.firstOf(9) {
+			r.kind = messageType(value)
+		}
+	case "content-type":
+		if r.firstOf(10) {
+			r.text = textual(value)
+		}
+	case "user-id":
+		if string(value) != c.user.Name && !c.user.HasTag("impersonator") && r.firstOf(11) {
+			return false, refuse("precondition_failed", "PRECONDITION_FAILED - user_id property set to '%s' but authenticated user was '%s'", value, c.user.Name)
+		}
+	case "reply-to":
+		if r.firstOf(12) {
+			return c.replyTo(value)
+		}
+	}
+	return true, nil
+}
+
+// maxTTL is the longest time to live or delay in ms: ten years.
+const maxTTL = 315360000000
+
+func (r *headerReader) expiration(t *traits, value []byte) error {
+	n, ok := wire.Number(value)
+	if !ok || n > maxTTL {
+		return refuse("Invalid header", "'expiration' must be a number of milliseconds, up to %d\n", int64(maxTTL))
+	}
+	t.ttl = n
+	return nil
+}
+
+// messageType reads amq-msg-type; 0 is neither.
+func messageType(v []byte) byte {
+	switch string(v) {
+	case "text":
+		return bodyText
+	case "bytes":
+		return bodyBytes
+	}
+	return 0
+}
+
+// textual reports whether a content type is one of text.
+func textual(v []byte) bool {
+	v, _, _ = bytes.Cut(v, []byte(";"))
+	v = bytes.TrimSpace(v)
+	return bytes.HasPrefix(v, []byte("text/")) || string(v) == "application/json" || string(v) == "application/xml"
+}
+
+// replyTo carries out what an address of a temporary destination asks for, and
+// writes into the message how others reach it.
+func (c *conn) replyTo(value []byte) (travels bool, err error) {
+	if name, ok := bytes.CutPrefix(value, []byte(tempQueuePrefix)); ok && len(name) > 0 {
+		queue, err := c.replyQueue(string(name))
+		if err != nil {
+			return false, err
+		}
+		address := appendName([]byte(replyPrefix), c.opt.Dialect, queue)
+		c.native = wire.AppendLine(c.native, "reply-to", address)
+		return false, nil
+	}
+	if name, ok := bytes.CutPrefix(value, []byte(tempTopicPrefix)); ok && len(name) > 0 {
+		c.native = wire.AppendLine(c.native, "reply-to", topicPrefix+c.tempTopic(string(name)))
+		return false, nil
+	}
+	return true, nil
+}
+
+// message makes the message of a SEND out of c.native and body, in one
+// allocation.
+func (c *conn) message(t *traits, dest *destination, body []byte) *broker.Message {
+	m, buf := newMessage(len(dest.key) + len(c.native) + len(body))
+	k := copy(buf, dest.key)
+	m.RoutingKey = unsafeString(buf[:k])
+	n := k + copy(buf[k:], c.native)
+	m.Native = buf[k:n:n]
+	e := n + copy(buf[n:], body)
+	m.Body = buf[n:e:e]
+	m.Exchange = dest.exchange
+	m.Format = broker.FormatSTOMP
+	m.Persistent, m.Priority, m.TTL = t.persistent, t.priority, t.ttl
+	m.Received = c.turn.Now
+	if t.delay > 0 || t.dedup != "" || t.group != "" {
+		notes := &broker.Notes{DedupID: t.dedup, GroupID: t.group}
+		if t.delay > 0 {
+			notes.DeliverAt = c.turn.Now + t.delay
+		}
+		m.Notes = notes
+	}
+	return m
+}
+
+// nativeKeep is the size of headers a connection keeps room for.
+const nativeKeep = 4096
+
+func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// newMessage makes a message with a buffer of n bytes behind it. Small ones
+// share one allocation.
+func newMessage(n int) (*broker.Message, []byte) {
+	switch {
+	case n <= 64:
+		return withBuffer[[64]byte](n)
+	case n <= 128:
+		return withBuffer[[128]byte](n)
+	case n <= 256:
+		return withBuffer[[256]byte](n)
+	case n <= 512:
+		return withBuffer[[512]byte](n)
+	case n <= 1024:
+		return withBuffer[[1024]byte](n)
+	}
+	return new(broker.Message), make([]byte, n)
+}
+
+func withBuffer[A any](n int) (*broker.Message, []byte) {
+	m := new(struct {
+		message broker.Message
+		buffer  A
+	})
+	return &m.message, unsafe.Slice((*byte)(unsafe.Pointer(&m.buffer)), n)
+}
+
+// published stops a publisher while the broker cannot take more. The message
+// that brought it about still counts.
+func (c *conn) published() {
+	if c.alarms != 0 {
+		c.pause(whyAlarm)
+	}
+	if c.paused&whyStore == 0 && c.broker.Congested() {
+		c.pause(whyStore)
+		link := c.link
+		c.broker.OnRelief(func() { link.Post(transport.Event{Kind: eventRelief}) })
+	}
+}
