@@ -39,7 +39,15 @@ func (n *node) openMQTT() error {
 		Name: "mqtt", Address: l.Address, ProxyProtocol: l.ProxyProtocol,
 		MaxFrame: int(c.MaxPacketSize) + 1, New: v.New,
 	}
-	if err := n.listen(plain); err != nil || l.TLSAddress == config.Off {
+	if err := n.listen(plain); err != nil {
+		return err
+	}
+	web := plain
+	web.Name, web.Address = "mqtt-websocket", l.WebSocket
+	web.WebSocket = &transport.WebSocket{
+		Paths: []string{"/mqtt", "/ws"}, Protocols: []string{"mqtt", "mqttv3.1"}, Origins: l.Origins,
+	}
+	if err := n.listen(web); err != nil || l.TLSAddress == config.Off {
 		return err
 	}
 	secure, err := tlsConfig(n.config.TLS)

@@ -133,6 +133,7 @@ var quiet = []string{
 	"listeners.amqp.address=127.0.0.1:0",
 	"listeners.metrics.address=off",
 	"listeners.mqtt.address=off",
+	"listeners.mqtt.websocket_address=off",
 	"listeners.stomp.address=off",
 	"listeners.stomp.websocket_address=off",
 	"limits.disk_free=1MiB",

@@ -5,6 +5,9 @@ type MQTTListener struct {
 	Address       string `koanf:"address"`
 	TLSAddress    string `koanf:"tls_address"`
 	ProxyProtocol bool   `koanf:"proxy_protocol"` // every connection starts with a PROXY v1 or v2 header
+
+	WebSocket string   `koanf:"websocket_address"` // MQTT over WebSocket, at the paths /mqtt and /ws
+	Origins   []string `koanf:"websocket_origins"` // web origins whose pages may connect besides the server's own; * for all
 }
 
 // MQTT are the limits and habits of the MQTT listener.
