@@ -63,6 +63,7 @@ type Broker struct {
 	vhosts     registry[*VHost]
 	parameters map[parameterKey][]byte // runtime parameters as JSON, kept for export
 	startedAt  int64
+	facts      map[string][]Definition // of listeners, recovered and not taken yet
 
 	ticking sync.Mutex // guards due
 	due     []*Queue

@@ -11,6 +11,9 @@ type corpse struct {
 
 // layOut has leave dead-letter messages whose memory q does not count.
 func (q *Queue) layOut(dead []corpse) {
+	if q.closed {
+		return // they went with its lanes
+	}
 	for i := range dead {
 		q.memory += int64(dead[i].memory())
 	}

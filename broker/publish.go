@@ -25,7 +25,7 @@ func (s *Session) Publish(t *Turn, p Publish) (PublishResult, error) {
 		s.tx.publish(m, queues, at)
 		return PublishResult{Routed: true}, nil
 	}
-	if s.inflight.Load() == 0 && !anyStores(queues, m) {
+	if s.inflight.Load() == 0 && len(p.Facts) == 0 && !anyStores(queues, m) {
 		r := PublishResult{Routed: true}
 		for _, q := range queues {
 			if q.accept(t, m, at) {
@@ -65,9 +65,10 @@ func (s *Session) publishPlanned(t *Turn, p *Publish, queues []*Queue, at int64)
 			plan.refused = true
 		}
 	}
+	plan.batch.Definitions = append(plan.batch.Definitions, p.Facts...)
 	// The receipt of a duplicate waits like that of the message it repeats,
 	// which may be on its way to the store.
-	if len(plan.puts) == 0 && !plan.duplicate {
+	if len(plan.puts)+len(p.Facts) == 0 && !plan.duplicate {
 		refused := plan.refused
 		plan.recycle()
 		return PublishResult{Routed: true, Rejected: refused}

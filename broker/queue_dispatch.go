@@ -106,6 +106,9 @@ func (q *Queue) pop(l *lane) entry {
 // deliver hands an entry, which is in no lane any more, to a consumer.
 func (q *Queue) deliver(t *Turn, e entry, level int, sub *Subscription, shared bool) {
 	d := Delivery{Sub: sub, Queue: q, Msg: e.msg, Count: e.count, Redelivered: e.redelivered, Offset: -1}
+	if e.stored() {
+		d.Seq = e.seq
+	}
 	q.stats.Delivered++
 	if e.redelivered {
 		q.stats.Redelivered++

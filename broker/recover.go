@@ -79,6 +79,7 @@ func (r *recovery) run() error {
 			return fmt.Errorf("broker: recover retained message %q: %w", d.Key, err)
 		}
 	}
+	r.broker.recoverFacts(r.byKind)
 	r.dedups()
 	r.dropLanes()
 	r.orphans.store(nil)

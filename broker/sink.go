@@ -32,6 +32,10 @@ type Delivery struct {
 	Count       uint32 // earlier failed deliveries; see Queue.ShowsCount
 	Redelivered bool
 	Offset      int64 // stream offset; -1 on queues
+
+	// Seq is the message's number in the store, which it keeps across
+	// restarts; 0 if it is not stored or on streams.
+	Seq uint64
 }
 
 // Lease is the token of an unsettled delivery, unique per queue for the life
@@ -56,6 +60,11 @@ type Publish struct {
 	Msg       *Message
 	ExtraKeys []string // further routing keys (CC, BCC)
 	Receipt   uint64   // id for Sink.Receipt; 0: nobody waits
+
+	// Facts are stored in the batch of the message, so that after a crash both
+	// are there or neither; see StoreFacts. Ignored in a transaction and when
+	// the message reaches no queue.
+	Facts []Definition
 }
 
 // PublishResult says what became of a Publish at once.

@@ -36,6 +36,7 @@ suite() {
 }
 
 suite amqp 20m
+suite mqtt 20m
 suite websocket 10m
 suite stomp 10m
 suite crash 60m

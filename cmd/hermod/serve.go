@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"github.com/hermodmq/hermod/ha"
 	"github.com/hermodmq/hermod/listeners/amqp"
 	"github.com/hermodmq/hermod/listeners/http"
+	"github.com/hermodmq/hermod/listeners/mqtt"
 	"github.com/hermodmq/hermod/listeners/stomp"
 	"github.com/hermodmq/hermod/listeners/transport"
 	"github.com/hermodmq/hermod/persistence"
@@ -76,6 +78,12 @@ type node struct {
 	server *transport.Server
 	stop   []func() error // metrics and admin
 
+	disk struct {
+		mu   sync.Mutex
+		low  bool
+		core *broker.Broker // nil until it has recovered
+	}
+
 	ticker chan struct{} // closed to stop the clock
 	ticked chan struct{} // closed when it has stopped
 }
@@ -104,7 +112,7 @@ func serve(c *config.Config) error {
 }
 
 func (n *node) open() error {
-	steps := []func() error{n.openStore, n.openCore, n.openServer, n.openListeners, n.openSTOMP, n.openMetrics, n.openAdmin}
+	steps := []func() error{n.openStore, n.openCore, n.openServer, n.openListeners, n.openMQTT, n.openSTOMP, n.openMetrics, n.openAdmin}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -159,14 +167,30 @@ func (n *node) fatal(err error) {
 	os.Exit(3)
 }
 
-// diskAlarm may come before the core is there; openCore asks again.
+// diskAlarm may come before the core is there, which then begins with it.
 func (n *node) diskAlarm(on bool, free uint64) {
 	n.log.Warn("disk space", "low", on, "free_bytes", free)
-	if core := n.core; core != nil {
-		t := newTurn()
-		core.SetAlarm(t, broker.AlarmDisk, on)
-		endTurn(t)
+	n.disk.mu.Lock()
+	defer n.disk.mu.Unlock()
+	n.disk.low = on
+	n.alarmCore(n.disk.core)
+}
+
+// watchDisk lets core know about the disk from now on.
+func (n *node) watchDisk(core *broker.Broker) {
+	n.disk.mu.Lock()
+	defer n.disk.mu.Unlock()
+	n.disk.core = core
+	n.alarmCore(core)
+}
+
+func (n *node) alarmCore(core *broker.Broker) {
+	if core == nil {
+		return
 	}
+	t := newTurn()
+	core.SetAlarm(t, broker.AlarmDisk, n.disk.low)
+	endTurn(t)
 }
 
 // openCore recovers the core from the store and starts its clock.
@@ -191,6 +215,7 @@ func (n *node) openCore() error {
 		options.Anonymous = c.Auth.Anonymous
 	}
 	options.Converters[broker.FormatAMQP091] = amqp.Converter{}
+	options.Converters[broker.FormatMQTT] = mqtt.Converter{}
 	options.Converters[broker.FormatSTOMP] = stomp.Converter{}
 	core, err := broker.New(options)
 	if err != nil {
@@ -211,6 +236,7 @@ func (n *node) openCore() error {
 		}
 	}
 	n.core = core
+	n.watchDisk(core)
 	n.ticker, n.ticked = make(chan struct{}), make(chan struct{})
 	go n.tick()
 	return nil

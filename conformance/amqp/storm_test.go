@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -33,6 +33,7 @@ func TestTorture_DefinitionsUnderKill(t *testing.T) {
 	facts := make([][each]fact, workers)
 	name := func(w, k int) string { return fmt.Sprintf("storm-%d-%d", w, k) }
 	must(t, b.channel().ExchangeDeclare("storm", "direct", true, false, false, false, nil))
+	var done atomic.Int64
 	for round := range rounds {
 		var wg sync.WaitGroup
 		for w := range workers {
@@ -48,7 +49,7 @@ func TestTorture_DefinitionsUnderKill(t *testing.T) {
 				if err != nil || ch.Confirm(false) != nil {
 					return
 				}
-				for {
+				for ; ; done.Add(1) {
 					k := r.IntN(each)
 					f, q := &facts[w][k], name(w, k)
 					switch op := r.IntN(5); {
@@ -88,7 +89,7 @@ func TestTorture_DefinitionsUnderKill(t *testing.T) {
 				}
 			}()
 		}
-		time.Sleep(700 * time.Millisecond)
+		eventually(t, "a good number of operations", func() bool { return done.Load() >= int64(1500*(round+1)) })
 		b.own.Kill()
 		wg.Wait()
 		must(t, b.own.Restart())
@@ -147,6 +148,7 @@ func TestTorture_TransactionsUnderKill(t *testing.T) {
 	}
 	b.pour("", "from", n, filler)
 	committed := 0
+	var commits atomic.Int64
 	for round := range 4 {
 		conn := b.dial(t, amqp.Config{})
 		ch := channel(t, conn)
@@ -176,9 +178,10 @@ func TestTorture_TransactionsUnderKill(t *testing.T) {
 					return
 				}
 				sure++
+				commits.Add(1)
 			}
 		}()
-		time.Sleep(time.Duration(100+50*round) * time.Millisecond)
+		eventually(t, "a number of transactions", func() bool { return commits.Load() >= int64(20+40*round) })
 		b.again("kill")
 		committed += <-stopped
 		_ = conn.Close()

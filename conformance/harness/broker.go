@@ -132,6 +132,7 @@ func Run(name string, args ...string) (string, error) {
 var quiet = []string{
 	"listeners.amqp.address=127.0.0.1:0",
 	"listeners.metrics.address=off",
+	"listeners.mqtt.address=off",
 	"listeners.stomp.address=off",
 	"listeners.stomp.websocket_address=off",
 	"limits.disk_free=1MiB",

@@ -39,6 +39,7 @@ type Config struct {
 	Persistence Persistence `koanf:"persistence"`
 	Definitions Definitions `koanf:"definitions"`
 	AMQP        AMQP        `koanf:"amqp"`
+	MQTT        MQTT        `koanf:"mqtt"`
 	STOMP       STOMP       `koanf:"stomp"`
 	Log         Log         `koanf:"log"`
 }
@@ -51,6 +52,7 @@ type Node struct {
 // Listeners are the sockets. Each address is host:port, :port or "off".
 type Listeners struct {
 	AMQP    AMQPListener    `koanf:"amqp"`
+	MQTT    MQTTListener    `koanf:"mqtt"`
 	STOMP   STOMPListener   `koanf:"stomp"`
 	Metrics MetricsListener `koanf:"metrics"`
 }
@@ -128,6 +130,9 @@ func defaults() map[string]any {
 		"listeners.amqp.address":          ":5672",
 		"listeners.amqp.tls_address":      Off,
 		"listeners.amqp.proxy_protocol":   false,
+		"listeners.mqtt.address":          ":1883",
+		"listeners.mqtt.tls_address":      Off,
+		"listeners.mqtt.proxy_protocol":   false,
 		"listeners.metrics.address":       ":15692",
 		"listeners.metrics.pprof":         false,
 		"tls.cert_file":                   "",
@@ -151,6 +156,18 @@ func defaults() map[string]any {
 		"amqp.channel_max":                2047,
 		"amqp.frame_max":                  131072,
 		"amqp.heartbeat":                  60,
+		"mqtt.vhost":                      "/",
+		"mqtt.ignore_colons":              false,
+		"mqtt.max_packet_size":            "16MiB",
+		"mqtt.max_keepalive":              0,
+		"mqtt.receive_maximum":            65535,
+		"mqtt.inflight":                   2048,
+		"mqtt.topic_aliases":              64,
+		"mqtt.max_subscriptions":          10000,
+		"mqtt.qos0_buffer":                1000,
+		"mqtt.session_expiry_max":         0,
+		"mqtt.v3_session_expiry":          0,
+		"mqtt.keep_refused":               false,
 		"log.level":                       "info",
 		"log.format":                      "text",
 	}
@@ -277,6 +294,8 @@ func (c *Config) validate() error {
 		{c.AMQP.ChannelMax < 1 || c.AMQP.ChannelMax > 65535, "amqp.channel_max: 1 to 65535"},
 		{c.AMQP.FrameMax < 4096 || c.AMQP.FrameMax > 16<<20, "amqp.frame_max: 4096 to 16777216"},
 		{c.AMQP.Heartbeat < 0 || c.AMQP.Heartbeat > 65535, "amqp.heartbeat: 0 to 65535"},
+		{c.Listeners.MQTT.TLSAddress != Off && (c.TLS.CertFile == "" || c.TLS.KeyFile == ""),
+			"listeners.mqtt.tls_address: needs tls.cert_file and tls.key_file"},
 		{!oneOf(c.TLS.ClientAuth, "none", "request", "require"), "tls.client_auth: none, request or require"},
 		{!oneOf(c.Log.Level, "debug", "info", "warn", "error"), "log.level: debug, info, warn or error"},
 		{!oneOf(c.Log.Format, "text", "json"), "log.format: text or json"},
@@ -284,6 +303,7 @@ func (c *Config) validate() error {
 			"listeners.amqp.tls_address: needs tls.cert_file and tls.key_file"},
 		{c.TLS.ClientAuth != "none" && c.TLS.CAFile == "", "tls.client_auth: needs tls.ca_file"},
 	}
+	checks = append(checks, c.MQTT.checks()...)
 	checks = append(checks, c.stompChecks()...)
 	for _, check := range checks {
 		if check.bad {

@@ -1,0 +1,315 @@
+package mqtt
+
+import (
+	"crypto/rand"
+	"net"
+	"strings"
+
+	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/listeners/mqtt/wire"
+	"github.com/hermodmq/hermod/listeners/transport"
+)
+
+var protocolNames = map[wire.Version]string{wire.V31: "MQTT 3.1", wire.V311: "MQTT 3.1.1", wire.V5: "MQTT 5.0"}
+
+// onConnect checks a CONNECT and starts the login.
+func (c *conn) onConnect(body []byte) error {
+	p, err := wire.DecodeConnect(body)
+	c.connect, c.version = p, p.Version
+	if err != nil {
+		return c.refuseConnect(err)
+	}
+	c.clientID = p.ClientID
+	if c.clientID == "" {
+		if p.Version == wire.V31 || p.Version == wire.V311 && !p.CleanStart {
+			return c.refuseWith(wire.ClientIDNotValid, "client identifier is empty")
+		}
+		c.clientID, c.assigned = "auto-"+rand.Text(), true
+	}
+	if len(c.clientID) > maxClientID {
+		return c.refuseWith(wire.ClientIDNotValid, "client identifier is too long")
+	}
+	if _, ok := p.Props.Find(wire.AuthMethod); ok {
+		return c.refuseWith(wire.BadAuthenticationMethod, "authentication method is not supported")
+	}
+	c.readProperties()
+	// What is kept beyond this call must not alias the transport's buffer.
+	c.connect.Props = nil
+	if w := c.connect.Will; w != nil {
+		w.Payload = append([]byte(nil), w.Payload...)
+		w.Props = append(wire.Properties(nil), w.Props...)
+	}
+	vhost, cred := c.credentials()
+	c.connect.Password = nil
+	return c.login(vhost, cred)
+}
+
+// maxClientID is what the keys of the store leave room for.
+const maxClientID = 65000
+
+// readProperties takes what the client says about itself.
+func (c *conn) readProperties() {
+	p := &c.connect
+	c.maxPacket = int(p.Props.Number(wire.MaximumPacketSize, 0))
+	c.aliasMax = min(uint16(p.Props.Number(wire.TopicAliasMaximum, 0)), c.opt.TopicAliases)
+	c.quota = min(int(p.Props.Number(wire.ReceiveMaximum, 65535)), int(c.opt.Inflight))
+	c.problems = p.Props.Number(wire.RequestProblemInfo, 1) == 1
+	if p.Version == wire.V5 {
+		c.asked = p.Props.Number(wire.SessionExpiry, 0)
+		c.expiry = c.opt.sessionExpiry(c.asked)
+	} else {
+		c.expiry = c.opt.v3Expiry(p.CleanStart)
+	}
+	keepAlive := p.KeepAlive
+	if most := c.opt.MaxKeepAlive; p.Version == wire.V5 && most > 0 && (keepAlive == 0 || keepAlive > most) {
+		keepAlive = most
+	}
+	c.grace = int64(keepAlive) * 1500
+}
+
+// credentials are what the client presents, and the virtual host it wants.
+func (c *conn) credentials() (vhost string, cred broker.Credentials) {
+	p := &c.connect
+	cred = broker.Credentials{Mechanism: "PLAIN", User: p.Username, Password: string(p.Password), Loopback: c.loopback()}
+	vhost = c.opt.VHost
+	if !c.opt.IgnoreColons {
+		if host, user, ok := strings.Cut(p.Username, ":"); ok {
+			vhost, cred.User = host, user
+		}
+	}
+	if p.HasUsername {
+		return vhost, cred
+	}
+	if i := c.link.Info(); i != nil && i.TLS != nil && len(i.TLS.VerifiedChains) > 0 && len(i.TLS.PeerCertificates) > 0 {
+		cred.Mechanism = "EXTERNAL"
+		cred.PeerIdentity = i.TLS.PeerCertificates[0].Subject.CommonName
+		cred.User = cred.PeerIdentity
+	} else {
+		cred.Mechanism = "ANONYMOUS"
+	}
+	return vhost, cred
+}
+
+func (c *conn) loopback() bool {
+	i := c.link.Info()
+	if i == nil {
+		return false
+	}
+	switch a := i.Remote.(type) {
+	case *net.TCPAddr:
+		return a.IP.IsLoopback()
+	case *net.UnixAddr:
+		return true
+	}
+	return false
+}
+
+// loginResult comes back from the worker that checked a password.
+type loginResult struct {
+	user  *broker.User
+	err   error
+	vhost string
+	how   string
+}
+
+// login checks credentials off the loop; input waits meanwhile.
+func (c *conn) login(vhost string, cred broker.Credentials) error {
+	if cred.Mechanism == "ANONYMOUS" && !c.opt.Anonymous {
+		return c.refuseWith(wire.BadUserNameOrPassword, "user name is missing")
+	}
+	b, r := c.broker, &loginResult{vhost: vhost, how: cred.Mechanism}
+	queued := c.link.Offload(func() transport.Event {
+		r.user, r.err = b.Login(cred)
+		return transport.Event{Kind: eventLogin, P: r}
+	})
+	if !queued {
+		return c.refuseWith(wire.ServerBusy, "too many logins at once")
+	}
+	c.state = authenticating
+	c.pause(whyLogin)
+	return nil
+}
+
+// loggedIn goes on with a connection whose user is known, or ends it.
+func (c *conn) loggedIn(r *loginResult) {
+	if c.state != authenticating {
+		return
+	}
+	if r.err != nil {
+		c.opt.Logger.Warn("mqtt login refused", "peer", c.peer(), "client", c.clientID)
+		_ = c.refuseWith(wire.BadUserNameOrPassword, "bad user name or password")
+		return
+	}
+	if err := c.enter(r); err != nil {
+		_ = c.refuseConnect(err)
+		return
+	}
+	c.state = claiming
+	if c.srv.claim(c, sessionKey{r.vhost, c.clientID}, c.core.VHost()) {
+		c.granted()
+	}
+}
+
+// enter registers the connection with the core and checks its will.
+func (c *conn) enter(r *loginResult) error {
+	o := broker.ConnectionOptions{
+		User: r.user, VHost: r.vhost, Protocol: protocolNames[c.version], AuthMethod: r.how,
+		ClientID: c.clientID, Heartbeat: int(c.grace / 1500), Control: (*control)(c),
+		Client: broker.Table{{Name: "client_id", Value: c.clientID}},
+	}
+	if i := c.link.Info(); i != nil {
+		o.Peer, o.PeerPort = splitAddr(i.Remote)
+		o.Host, o.Port = splitAddr(i.Local)
+		o.Name = addrString(i.Remote) + " -> " + addrString(i.Local)
+		o.TLS = i.TLS != nil
+	}
+	core, err := c.broker.Connect(&c.turn, o)
+	if err != nil {
+		return err
+	}
+	c.core = core
+	c.pub = core.VHost().OpenSession(core, (*publisher)(c))
+	c.alarms = c.broker.Alarms()
+	if w := c.connect.Will; w != nil {
+		if !publishable(w.Topic) {
+			return refuse(wire.NotAuthorized, "will topic is reserved")
+		}
+		c.key = appendKey(c.key[:0], w.Topic)
+		if err := c.pub.CheckTopic(true, exchange, string(c.key)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func addrString(a net.Addr) string {
+	if a == nil {
+		return "unknown"
+	}
+	return a.String()
+}
+
+func splitAddr(a net.Addr) (host string, port int) {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.IP.String(), t.Port
+	}
+	return addrString(a), 0
+}
+
+// granted takes the session over and lets the client in.
+func (c *conn) granted() {
+	if c.state != claiming {
+		return
+	}
+	c.attached = true
+	s := c.session
+	if c.connect.CleanStart && s.present {
+		s.end(&c.turn)
+	}
+	present := s.present
+	s.present, s.expiry, s.ended = true, c.expiry, 0
+	s.durable = s.durable || c.expiry > 0
+	s.will, s.willAt = c.connect.Will, 0
+	c.connect.Will = nil
+	c.deadline = 0
+	c.limit = c.opt.MaxPacketSize
+	s.mail.open(c.link.Target())
+	s.save(&c.turn, nil)
+	c.state = running
+	c.connack(present)
+	c.resume(whyLogin)
+	c.resend()
+	if err := s.resume(&c.turn); err != nil {
+		c.fail(reasonOf(err), "session cannot be resumed")
+	}
+}
+
+// connack accepts the connection (section 3.2).
+func (c *conn) connack(present bool) {
+	a := wire.Connack{SessionPresent: present && c.version != wire.V31}
+	if c.version == wire.V5 {
+		p := wire.Properties(nil)
+		if c.expiry != c.asked {
+			p = p.AppendNumber(wire.SessionExpiry, c.expiry)
+		}
+		if c.opt.ReceiveMaximum != 65535 {
+			p = p.AppendNumber(wire.ReceiveMaximum, uint32(c.opt.ReceiveMaximum))
+		}
+		p = p.AppendNumber(wire.MaximumPacketSize, uint32(c.opt.MaxPacketSize))
+		p = p.AppendNumber(wire.TopicAliasMaximum, uint32(c.opt.TopicAliases))
+		p = p.AppendNumber(wire.RetainAvailable, 1)
+		p = p.AppendNumber(wire.WildcardAvailable, 1)
+		p = p.AppendNumber(wire.SubIDAvailable, 1)
+		p = p.AppendNumber(wire.SharedSubAvailable, 1)
+		if c.assigned {
+			p = p.AppendText(wire.AssignedClientID, c.clientID)
+		}
+		if keepAlive := c.grace / 1500; keepAlive != int64(c.connect.KeepAlive) {
+			p = p.AppendNumber(wire.ServerKeepAlive, uint32(keepAlive))
+		}
+		a.Props = p
+	}
+	c.out = a.Append(c.buffer(), c.version)
+}
+
+// refuseConnect answers a CONNECT that cannot be accepted.
+func (c *conn) refuseConnect(err error) error {
+	if err == wire.ErrNotMQTT {
+		return errHangUp
+	}
+	text := ""
+	if e, ok := err.(*wire.Error); ok {
+		text = e.Text
+	}
+	return c.refuseWith(reasonOf(err), text)
+}
+
+// refuseWith sends a CONNACK with a reason and closes. MQTT 3 has no code for
+// malformed packets.
+func (c *conn) refuseWith(code wire.Reason, text string) error {
+	a := wire.Connack{Reason: code}
+	v := c.version
+	switch {
+	case v < wire.V31:
+		v = wire.V311
+	case v > wire.V5:
+		v = wire.V5
+	}
+	if v != wire.V5 {
+		if code == wire.MalformedPacket || code == wire.ProtocolError {
+			return errHangUp
+		}
+		a.Reason = wire.Reason(code.V3())
+	} else if text != "" {
+		a.Props = a.Props.AppendText(wire.ReasonString, text)
+	}
+	c.out = a.Append(c.buffer(), v)
+	c.detach(false)
+	c.hangUp()
+	return nil
+}
+
+// onDisconnect is the client's goodbye (section 3.14).
+func (c *conn) onDisconnect(body []byte) error {
+	d, err := wire.DecodeDisconnect(body, c.version)
+	if err != nil {
+		return err
+	}
+	if v, ok := d.Props.Find(wire.SessionExpiry); ok {
+		if c.session.expiry == 0 && v.Number != 0 {
+			return refuse(wire.ProtocolError, "session expiry was 0")
+		}
+		c.session.expiry = c.opt.sessionExpiry(v.Number)
+	}
+	c.detach(d.Reason != wire.Success)
+	c.hangUp()
+	return nil
+}
+
+// onAuth refuses re-authentication: no method was agreed on.
+func (c *conn) onAuth(body []byte) error {
+	if _, err := wire.DecodeAuth(body, c.version); err != nil {
+		return err
+	}
+	return refuse(wire.ProtocolError, "AUTH without an authentication method")
+}

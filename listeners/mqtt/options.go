@@ -1,0 +1,81 @@
+package mqtt
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Options configure the MQTT listener. The zero value of a field means its
+// default.
+type Options struct {
+	VHost        string // of users that name none; "/"
+	IgnoreColons bool   // take user names as they are instead of as vhost:user
+	Anonymous    bool   // admit clients without user name; the broker decides who they are
+
+	MaxPacketSize    int           // bytes; 16 MiB and 64 KiB more
+	MaxUnauthPacket  int           // bytes of the first packet; 64 KiB
+	ConnectTimeout   time.Duration // from accept to CONNECT; 30 s
+	MaxKeepAlive     uint16        // seconds; longer or no keep-alive is lowered to it for MQTT 5; 0: none
+	ReceiveMaximum   uint16        // unacknowledged publishes of a client; 65535
+	Inflight         uint16        // unacknowledged messages to a client; 2048
+	TopicAliases     uint16        // aliases a client may set; 64, and as many are used towards it
+	MaxSubscriptions int           // of a session; 10000
+	MaxTopicLevels   int           // of a topic or filter; 128
+	BufferQoS0       int           // messages that wait for a slow client at QoS 0; 1000
+
+	// SessionExpiryMax bounds, in seconds, how long a session outlives its
+	// connection; 0 is no bound. V3SessionExpiry is how long those of MQTT 3
+	// with clean session 0 do; 0 is for ever, or SessionExpiryMax.
+	SessionExpiryMax uint32
+	V3SessionExpiry  uint32
+
+	// KeepRefused acknowledges what an MQTT 3 client may not publish and drops
+	// it, instead of closing the connection.
+	KeepRefused bool
+
+	Logger *slog.Logger // nil is silent
+}
+
+const neverExpires = ^uint32(0)
+
+func orDefault[T ~int | ~uint16 | ~uint32 | ~int64](v, or T) T {
+	if v <= 0 {
+		return or
+	}
+	return v
+}
+
+func (o Options) withDefaults() Options {
+	if o.VHost == "" {
+		o.VHost = "/"
+	}
+	o.MaxPacketSize = orDefault(o.MaxPacketSize, 16<<20+64<<10)
+	o.MaxUnauthPacket = min(orDefault(o.MaxUnauthPacket, 64<<10), o.MaxPacketSize)
+	o.ConnectTimeout = orDefault(o.ConnectTimeout, 30*time.Second)
+	o.ReceiveMaximum = orDefault(o.ReceiveMaximum, 65535)
+	o.Inflight = orDefault(o.Inflight, 2048)
+	o.TopicAliases = orDefault(o.TopicAliases, 64)
+	o.MaxSubscriptions = orDefault(o.MaxSubscriptions, 10000)
+	o.MaxTopicLevels = orDefault(o.MaxTopicLevels, 128)
+	o.BufferQoS0 = orDefault(o.BufferQoS0, 1000)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// sessionExpiry is the expiry a session gets that asks for want.
+func (o *Options) sessionExpiry(want uint32) uint32 {
+	if o.SessionExpiryMax > 0 {
+		return min(want, o.SessionExpiryMax)
+	}
+	return want
+}
+
+// v3Expiry is the expiry of an MQTT 3 session.
+func (o *Options) v3Expiry(clean bool) uint32 {
+	if clean {
+		return 0
+	}
+	return o.sessionExpiry(orDefault(o.V3SessionExpiry, neverExpires))
+}
