@@ -21,8 +21,8 @@ COPY --from=build --chown=65532:65532 /empty/ /
 COPY --from=build /hermod /hermod
 USER 65532:65532
 VOLUME /data
-# AMQP, AMQP over TLS, metrics and health
-EXPOSE 5672 5671 15692 61613 61614 15674
+# AMQP, MQTT and STOMP, each with TLS and the last two over WebSocket; metrics and health
+EXPOSE 5672 5671 1883 8883 15675 61613 61614 15674 15692
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/hermod", "ctl", "--data-dir", "/data", "status"]
 ENTRYPOINT ["/hermod"]
 CMD ["serve", "--data-dir", "/data"]
