@@ -27,24 +27,33 @@ func (a Alarm) String() string {
 	return ""
 }
 
-// alarms are those in force.
+// alarms are those in force: measured ones and those an operator holds.
 type alarms struct {
 	set atomic.Uint32
-	mu  sync.Mutex // serialises changes and their announcement
+
+	mu       sync.Mutex // serialises changes and their announcement
+	measured Alarm
+	held     Alarm
 }
 
 // Alarms returns those in force; 0 is none. Cheap enough to call per publish.
 func (b *Broker) Alarms() Alarm { return Alarm(b.alarms.set.Load()) }
 
-// SetAlarm raises or clears alarms and tells every connection.
-func (b *Broker) SetAlarm(_ *Turn, a Alarm, on bool) {
+// SetAlarm says what was measured: it raises or clears alarms and tells every
+// connection.
+func (b *Broker) SetAlarm(_ *Turn, a Alarm, on bool) { b.changeAlarms(&b.alarms.measured, a, on) }
+
+// HoldAlarm raises alarms by hand, whatever is measured, until they are let go
+// by hand.
+func (b *Broker) HoldAlarm(_ *Turn, a Alarm, on bool) { b.changeAlarms(&b.alarms.held, a, on) }
+
+func (b *Broker) changeAlarms(source *Alarm, a Alarm, on bool) {
 	b.alarms.mu.Lock()
 	defer b.alarms.mu.Unlock()
-	before := b.Alarms()
-	after := before &^ a
-	if on {
-		after = before | a
+	if *source &^= a; on {
+		*source |= a
 	}
+	before, after := b.Alarms(), b.alarms.measured|b.alarms.held
 	if after == before {
 		return
 	}
@@ -64,11 +73,13 @@ func (b *Broker) checkMemory(t *Turn) {
 	if limit <= 0 {
 		return
 	}
-	used, raised := b.MemoryUsed(), b.Alarms()&AlarmMemory != 0
-	switch {
-	case !raised && used > limit:
-		b.SetAlarm(t, AlarmMemory, true)
-	case raised && used <= limit-limit/10:
-		b.SetAlarm(t, AlarmMemory, false)
+	switch used := b.MemoryUsed(); {
+	case !b.short && used > limit:
+		b.short = true
+	case b.short && used <= limit-limit/10:
+		b.short = false
+	default:
+		return
 	}
+	b.SetAlarm(t, AlarmMemory, b.short)
 }

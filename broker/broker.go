@@ -65,8 +65,9 @@ type Broker struct {
 	startedAt  int64
 	facts      map[string][]Definition // of listeners, recovered and not taken yet
 
-	ticking sync.Mutex // guards due
+	ticking sync.Mutex // guards due and short
 	due     []*Queue
+	short   bool // messages take more memory than they may
 }
 
 // New makes a broker. It serves nobody before Recover.

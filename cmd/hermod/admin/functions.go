@@ -267,7 +267,7 @@ func setAlarm(s *Server, r *Request) (*Reply, error) {
 		return nil, fmt.Errorf("want memory or disk, and on or off")
 	}
 	return nil, s.turn(func(t *broker.Turn) error {
-		s.node.Core.SetAlarm(t, alarm, r.Args[1] == "on")
+		s.node.Core.HoldAlarm(t, alarm, r.Args[1] == "on")
 		return nil
 	})
 }
