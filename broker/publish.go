@@ -11,6 +11,11 @@ func (s *Session) Publish(t *Turn, p Publish) (PublishResult, error) {
 	if p.Exchange == "" && isReplyName(m.RoutingKey) {
 		return s.publishReply(t, m), nil
 	}
+	if s.tx != nil {
+		if err := s.tx.count(s.broker, m); err != nil {
+			return PublishResult{}, err
+		}
+	}
 	queues, at, err := s.route(&p)
 	if err != nil || len(queues) == 0 {
 		return PublishResult{}, err

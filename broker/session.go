@@ -172,7 +172,7 @@ func (s *Session) Close(t *Turn) {
 	if s.closed.Swap(true) {
 		return
 	}
-	s.tx = nil
+	s.endTransaction(nil)
 	for {
 		s.mu.Lock()
 		n := len(s.subs)

@@ -4,6 +4,34 @@ package broker
 type transaction struct {
 	publishes []txPublish
 	settles   []txSettle
+	counted   int // bytes accounted for with TakeIncomplete
+}
+
+// txOverhead is what a publish in a transaction takes besides its bytes.
+const txOverhead = 256
+
+// count accounts for one more message that waits for the commit, routable or
+// not: what clients keep open has one bound, whole messages or not. The error
+// is Exhausted.
+func (x *transaction) count(b *Broker, m *Message) error {
+	n := m.Size() + txOverhead
+	if !b.TakeIncomplete(n) {
+		return errf(Exhausted, "open transactions and incomplete messages of all connections take too much memory")
+	}
+	x.counted += n
+	return nil
+}
+
+// endTransaction takes the open transaction, whose messages are accounted for
+// elsewhere from now on, or nowhere, and puts next in its place.
+func (s *Session) endTransaction(next *transaction) *transaction {
+	x := s.tx
+	if x != nil {
+		s.broker.ReturnIncomplete(x.counted)
+		x.counted = 0
+	}
+	s.tx = next
+	return x
 }
 
 type txPublish struct {
@@ -38,11 +66,9 @@ func (s *Session) Begin() {
 // first, nothing, and stays in transaction mode. done runs after the commit on
 // a goroutine of the store.
 func (s *Session) Commit(t *Turn, done func(t *Turn, err error)) {
-	x := s.tx
-	if x == nil {
-		x = new(transaction)
-	} else {
-		s.tx = new(transaction)
+	x := new(transaction)
+	if s.tx != nil {
+		x = s.endTransaction(new(transaction))
 	}
 	p := s.broker.engine.newPlan(s)
 	for _, pub := range x.publishes {
@@ -129,6 +155,6 @@ func (q *Queue) settleInto(t *Turn, s *Session, p *plan, leases []Lease, o Outco
 // are unsettled again; they are not requeued.
 func (s *Session) Rollback(*Turn) {
 	if s.tx != nil {
-		s.tx = new(transaction)
+		s.endTransaction(new(transaction))
 	}
 }

@@ -4,4 +4,4 @@ package broker
 // Rollback, and Publish and Settle take effect at once again. Protocols whose
 // clients have several transactions at a time keep them themselves and run
 // each as Begin, its operations, Commit and LeaveTransaction in one go.
-func (s *Session) LeaveTransaction() { s.tx = nil }
+func (s *Session) LeaveTransaction() { s.endTransaction(nil) }
