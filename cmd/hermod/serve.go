@@ -206,6 +206,8 @@ func (n *node) openCore() error {
 		DefaultUser:     c.Auth.DefaultUser,
 		DefaultPassword: c.Auth.DefaultPassword,
 		LoopbackUsers:   c.Auth.LoopbackUsers,
+
+		MaxRetained: c.MQTT.MaxRetained, MaxRetainedBytes: int64(c.MQTT.MaxRetainedBytes),
 	}
 	switch c.Auth.Anonymous {
 	case config.Off:
