@@ -128,10 +128,11 @@ func TestSplitIntoBytes(t *testing.T) {
 		streams[key] = append(streams[key], r)
 	}
 	for key, frames := range streams {
-		d := &Decoder{Format: Format{Version: frames[0].Version, StackTrace: true}}
+		d := new(Decoder)
 		var buf []byte
 		var got int
 		for _, r := range frames {
+			d.Format = Format{Version: r.Version, StackTrace: true}
 			for i, c := range r.bytes(t) {
 				buf = append(buf, c)
 				need, err := d.Need(buf)
