@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hermodmq/hermod/bridge/aws"
@@ -96,7 +95,6 @@ type Endpoint struct {
 	keys     map[string]Key
 	mu       sync.Mutex
 	callers  sync.Map // callerKey -> *Caller
-	requests atomic.Uint64
 }
 
 type registration struct {
