@@ -91,10 +91,10 @@ type Endpoint struct {
 	vhosts   map[string]string // account -> vhost
 	accounts map[string]string // vhost -> account
 
-	keysMu   sync.RWMutex
-	keys     map[string]Key
-	mu       sync.Mutex
-	callers  sync.Map // callerKey -> *Caller
+	keysMu  sync.RWMutex
+	keys    map[string]Key
+	mu      sync.Mutex
+	callers sync.Map // callerKey -> *Caller
 }
 
 type registration struct {
