@@ -275,7 +275,7 @@ func (c *conn) writeAgain(o *outgoing) {
 // writePublish writes a PUBLISH. It returns false, having written nothing, if the
 // client does not take packets of that size [MQTT-3.1.2-24].
 func (c *conn) writePublish(name []byte, m *broker.Message, v *view, t *target, pid uint16, dup bool) bool {
-	p := wire.Publish{Dup: dup, QoS: t.qos, Retain: t.retain, PacketID: pid, Topic: name, Payload: m.Body}
+	p := wire.Publish{Dup: dup, QoS: t.qos, Retain: t.retain, PacketID: pid, Topic: name, Payload: c.broker.Body(m)}
 	alias, fresh := uint16(0), false
 	if c.version == wire.V5 {
 		p.Props = c.outProps(m, v, t)

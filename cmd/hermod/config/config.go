@@ -41,6 +41,7 @@ type Config struct {
 	AMQP        AMQP        `koanf:"amqp"`
 	MQTT        MQTT        `koanf:"mqtt"`
 	STOMP       STOMP       `koanf:"stomp"`
+	AWS         AWS         `koanf:"aws"`
 	Log         Log         `koanf:"log"`
 }
 
@@ -54,6 +55,7 @@ type Listeners struct {
 	AMQP    AMQPListener    `koanf:"amqp"`
 	MQTT    MQTTListener    `koanf:"mqtt"`
 	STOMP   STOMPListener   `koanf:"stomp"`
+	AWS     AWSListener     `koanf:"aws"`
 	Metrics MetricsListener `koanf:"metrics"`
 }
 
@@ -163,6 +165,7 @@ func defaults() map[string]any {
 	}
 	maps.Copy(all, mqttDefaults())
 	maps.Copy(all, stompDefaults())
+	maps.Copy(all, awsDefaults())
 	return all
 }
 
@@ -296,6 +299,7 @@ func (c *Config) validate() error {
 	}
 	checks = append(checks, c.MQTT.checks()...)
 	checks = append(checks, c.stompChecks()...)
+	checks = append(checks, c.awsChecks()...)
 	for _, check := range checks {
 		if check.bad {
 			return fmt.Errorf("configuration: %s", check.text)
