@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hermodmq/hermod/broker/password"
 	"github.com/hermodmq/hermod/cmd/hermod/config"
 	"github.com/hermodmq/hermod/listeners/mqtt"
 	"github.com/hermodmq/hermod/listeners/transport"
@@ -17,6 +18,10 @@ const mqttTick = 250 * time.Millisecond
 // on when both are off: they expire and their wills are published.
 func (n *node) openMQTT() error {
 	c := n.config.MQTT
+	var methods []mqtt.Method
+	if slices.Contains(c.AuthMethods, password.ScramName) {
+		methods = append(methods, mqtt.ScramSHA256(n.core))
+	}
 	v := mqtt.NewServer(n.core, mqtt.Options{
 		VHost: c.VHost, IgnoreColons: c.IgnoreColons, Anonymous: n.config.Auth.Anonymous != config.Off,
 		MaxPacketSize: int(c.MaxPacketSize), MaxKeepAlive: uint16(c.MaxKeepAlive),
@@ -30,6 +35,7 @@ func (n *node) openMQTT() error {
 		NoQoS1: c.MaxQoS < 1, NoQoS2: c.MaxQoS < 2, NoRetain: !c.Retain, NoWildcards: !c.Wildcards, NoShared: !c.Shared,
 		NoSubscriptionIDs: !c.SubscriptionIDs, CheckPayload: c.CheckPayload, Banned: banned(c.BannedClients),
 		ResponseInfo: c.ResponseInfo, ServerReference: c.ServerReference,
+		Methods:     methods,
 		SysInterval: seconds(c.SysInterval), Version: "hermod version " + version,
 	})
 	t := newTurn()

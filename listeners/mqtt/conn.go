@@ -14,6 +14,7 @@ type state uint8
 const (
 	awaitingConnect state = iota
 	authenticating        // the login runs off the loop; input waits
+	challenged            // the client's turn in an exchange of enhanced authentication
 	claiming              // another connection has to let go of the session
 	running
 	over // nothing is read any more
@@ -56,6 +57,7 @@ type conn struct {
 	expiry   uint32 // the one it gets
 	core     *broker.Connection
 	pub      *broker.Session
+	auth     *authentication // nil without enhanced authentication
 	session  *session
 	attached bool // the session is this connection's
 
@@ -147,6 +149,12 @@ func (c *conn) packet(h wire.Header, body []byte) error {
 	if err := h.CheckFlags(c.version); err != nil {
 		return err
 	}
+	if c.state == challenged && h.Type != wire.AUTH {
+		if h.Type == wire.DISCONNECT {
+			return errHangUp
+		}
+		return refuse(wire.ProtocolError, h.Type.String()+" before CONNACK") // [MQTT-4.12.0-4]
+	}
 	switch h.Type {
 	case wire.PUBLISH:
 		return c.onPublish(h, body)
@@ -181,6 +189,9 @@ func (c *conn) broken(err error) error {
 		text = e.Text
 	} else if e, ok := err.(*broker.Error); ok {
 		text = e.Text
+	}
+	if c.state == challenged {
+		return c.refuseWith(reasonOf(err), text)
 	}
 	c.fail(reasonOf(err), text)
 	return nil
@@ -403,6 +414,8 @@ func (c *conn) Handle(ev transport.Event) {
 		c.readInbox()
 	case eventLogin:
 		c.loggedIn(ev.P.(*loginResult))
+	case eventAuth:
+		c.authStepped(ev.P.(*authResult))
 	case eventGranted:
 		c.granted()
 	case eventTakeover:
