@@ -8,6 +8,7 @@ import (
 
 	"github.com/hermodmq/hermod/broker/password"
 	"github.com/hermodmq/hermod/cmd/hermod/config"
+	"github.com/hermodmq/hermod/listeners/http"
 	"github.com/hermodmq/hermod/listeners/mqtt"
 	"github.com/hermodmq/hermod/listeners/transport"
 )
@@ -38,6 +39,7 @@ func (n *node) openMQTT() error {
 		Methods:     methods,
 		SysInterval: seconds(c.SysInterval), Version: "hermod version " + version,
 	})
+	n.mqtt = v
 	t := newTurn()
 	err := v.Recover(t)
 	endTurn(t)
@@ -71,6 +73,35 @@ func (n *node) openMQTT() error {
 	}
 	plain.Name, plain.Address, plain.TLS = "mqtts", l.TLSAddress, secure
 	return n.listen(plain)
+}
+
+// mqttSamples are the MQTT listener's numbers for /metrics.
+func mqttSamples(v *mqtt.Server) []http.Sample {
+	if v == nil {
+		return nil
+	}
+	s := v.Stats()
+	counter := func(name, help string, n int64) http.Sample {
+		return http.Sample{Name: "hermod_mqtt_" + name, Help: help, Counter: true, Value: float64(n)}
+	}
+	list := []http.Sample{
+		counter("packets_received_total", "MQTT packets from clients", s.Received),
+		counter("packets_sent_total", "MQTT packets to clients", s.Sent),
+		counter("publish_received_total", "MQTT messages from clients", s.PublishReceived),
+		counter("publish_sent_total", "MQTT messages to clients", s.PublishSent),
+		counter("publish_too_large_total", "MQTT messages larger than their client takes", s.Dropped),
+		counter("bytes_received_total", "Bytes of MQTT packets from clients", s.BytesReceived),
+		counter("bytes_sent_total", "Bytes of MQTT packets to clients", s.BytesSent),
+		counter("connects_total", "MQTT clients let in", s.Connects),
+		{Name: "hermod_mqtt_sessions", Help: "MQTT sessions, connected or not", Value: float64(s.Sessions)},
+		{Name: "hermod_mqtt_connected", Help: "MQTT sessions with a connection", Value: float64(s.Connected)},
+		{Name: "hermod_mqtt_subscriptions", Help: "MQTT subscriptions of all sessions", Value: float64(s.Subscriptions)},
+	}
+	for reason, k := range s.Reasons {
+		list = append(list, counter(fmt.Sprintf("refusals_%02x_total", byte(reason)),
+			fmt.Sprintf("CONNACK and DISCONNECT with reason 0x%02X", byte(reason)), k))
+	}
+	return list
 }
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }

@@ -236,6 +236,8 @@ func (c *conn) granted() {
 	s.mail.open(c.link.Target())
 	s.save(&c.turn, nil)
 	c.state = running
+	c.srv.counters.connects.Add(1)
+	c.watchSys()
 	c.connack(present)
 	c.resume(whyLogin)
 	c.resend()
@@ -321,6 +323,7 @@ func (c *conn) refuseConnect(err error) error {
 // malformed packets.
 func (c *conn) refuseWith(code wire.Reason, text string) error {
 	a := wire.Connack{Reason: code}
+	c.srv.counters.refused[code].Add(1)
 	v := c.version
 	switch {
 	case v < wire.V31:

@@ -11,6 +11,7 @@ import (
 const (
 	eventInbox    uint32 = iota + 1 // receipts or deliveries wait
 	eventLogin                      // P is a *loginResult
+	eventSys                        // P is a []sysValue: the $SYS topics of now
 	eventAuth                       // P is an *authResult
 	eventGranted                    // the session is this connection's now
 	eventTakeover                   // another connection wants the session
