@@ -102,7 +102,7 @@ func (ch *channel) writeDelivery(cons *consumer, d *broker.Delivery) {
 	c, m := ch.conn, d.Msg
 	tag := ch.issue(d)
 	raw := c.properties(d)
-	c.out = wire.AppendDeliver(c.buffer(), ch.id, cons.tag, tag, d.Redelivered, m.Exchange, m.RoutingKey, raw, m.Body, c.frameMax)
+	c.out = wire.AppendDeliver(c.buffer(), ch.id, cons.tag, tag, d.Redelivered, m.Exchange, m.RoutingKey, raw, c.broker.Body(m), c.frameMax)
 	size := m.Size()
 	c.unseen += size + wire.FrameOverhead
 	c.owed.Wrote(&cons.account, size)
@@ -116,7 +116,7 @@ func (ch *channel) writeGet(d *broker.Delivery) {
 	c, m := ch.conn, d.Msg
 	tag := ch.issue(d)
 	raw := c.properties(d)
-	c.out = wire.AppendGetOk(c.buffer(), ch.id, tag, d.Redelivered, m.Exchange, m.RoutingKey, uint32(max(d.Remaining, 0)), raw, m.Body, c.frameMax)
+	c.out = wire.AppendGetOk(c.buffer(), ch.id, tag, d.Redelivered, m.Exchange, m.RoutingKey, uint32(max(d.Remaining, 0)), raw, c.broker.Body(m), c.frameMax)
 }
 
 // issue gives a delivery its tag and, if it has to be settled, an entry in the

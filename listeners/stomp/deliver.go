@@ -137,8 +137,9 @@ func (c *conn) appendMessage(cons *consumer, d *broker.Delivery, browser string)
 		dst = wire.AppendPlainHeader(dst, "browser", browser)
 	}
 	dst = c.appendHeaders(dst, d)
-	dst = wire.AppendNumber(dst, "content-length", int64(len(m.Body)))
-	c.out = wire.AppendBody(dst, m.Body)
+	body := c.broker.Body(m)
+	dst = wire.AppendNumber(dst, "content-length", int64(len(body)))
+	c.out = wire.AppendBody(dst, body)
 }
 
 // appendDestination names where a message was sent to. ActiveMQ's clients are
