@@ -17,7 +17,7 @@ type slot struct {
 	prev     int32         // neighbours in hold; next is the free list's, too
 	next     int32
 	level    uint16
-	shared   bool // counts against its session's shared credit
+	shared   bool // counts against its subscription's shared credit
 }
 
 // hold is the list of what one session has unsettled on one queue, in order of
@@ -111,11 +111,11 @@ func (g *ledger) take(i int32) slot {
 	return s
 }
 
-// share makes every delivery to a subscription of h count against its
-// session's shared credit and returns how many did not before.
-func (g *ledger) share(h *hold) (n int64) {
+// share makes every delivery to a subscription of h that shares c count against
+// it and returns how many did not before.
+func (g *ledger) share(h *hold, c *credit) (n int64) {
 	for i := h.head; i >= 0; i = g.slots[i].next {
-		if p := &g.slots[i]; p.sub != nil && !p.shared {
+		if p := &g.slots[i]; p.sub != nil && p.sub.credit == c && !p.shared {
 			p.shared = true
 			n++
 		}

@@ -82,6 +82,7 @@ type SubscribeOptions struct {
 	Exclusive bool
 	Prefetch  int // most unsettled deliveries; 0: no bound of the client's
 	Args      Table
+	Data      any // for Subscription.Data
 
 	// Filter, if set, says which messages the consumer wants; the others stay
 	// for somebody else. It runs under the queue's lock, on any goroutine: it

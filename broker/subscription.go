@@ -18,6 +18,7 @@ type Subscription struct {
 	Data  any
 
 	session   *Session
+	credit    *credit // shared with others: the session's, or that of a FanIn
 	hold      *hold
 	prefetch  int
 	priority  int
@@ -83,10 +84,10 @@ func (sub *Subscription) able() (shared, ok bool) {
 		}
 	}
 	if sub.NoAck {
-		return false, s.sharedLeft() // takes none, but waits with the others
+		return false, sub.credit.left() // takes none, but waits with the others
 	}
 	if s.overheld() {
 		return false, false
 	}
-	return s.borrowShared()
+	return sub.credit.borrow()
 }
