@@ -19,6 +19,7 @@ type plan struct {
 	receipt   uint64
 	refused   bool
 	duplicate bool // a queue has a message already; it may not be durable yet
+	origin    string
 	done      func(t *Turn, err error)
 }
 
@@ -68,7 +69,9 @@ func (p *plan) offer(t *Turn, m *Message, q *Queue, at int64, published bool) (r
 		q.mu.Lock()
 		a := q.admit(t, m, published, true)
 		q.leave(t)
-		p.duplicate = p.duplicate || a.duplicate
+		if a.duplicate {
+			p.duplicate, p.origin = true, a.origin
+		}
 		if a.refused || a.duplicate {
 			return a.refused
 		}

@@ -81,9 +81,10 @@ func (s *Session) publishPlanned(t *Turn, p *Publish, queues []*Queue, at int64)
 	// If all that is left are duplicates, their receipt still waits: the
 	// messages they repeat may not be durable yet.
 	plan.receipt = p.Receipt
+	r := PublishResult{Routed: true, Pending: p.Receipt != 0, Duplicate: plan.duplicate, Origin: plan.origin}
 	s.inflight.Add(1)
 	plan.run(t, true)
-	return PublishResult{Routed: true, Pending: p.Receipt != 0}
+	return r
 }
 
 // accept takes a transient message in at once.
