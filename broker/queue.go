@@ -24,6 +24,7 @@ type Queue struct {
 	ttl   atomic.Int64 // effective message TTL in ms; -1: none
 	gated atomic.Bool  // publishes need admission: reject-publish or deduplication
 	ended atomic.Bool  // close ran
+	forms atomic.Pointer[map[formKey]string]
 
 	timer int // place in engine.timers plus one, under their lock; 0: none
 
