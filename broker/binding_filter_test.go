@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -49,7 +50,10 @@ func TestBindingFilter(t *testing.T) {
 		{{FilterArgument, `{"a":["` + strings.Repeat("x", maxFilter) + `"]}`}}, {{FormArgument, true}},
 	} {
 		err := s.Bind(w.turn, Binding{Source: "amq.topic", Destination: "all", Key: "u", Args: bad}, nil)
-		w.refused(err, Precondition, "invalid arg")
+		var refusal *Error
+		if !errors.As(err, &refusal) || refusal.Kind != Precondition || !strings.HasPrefix(err.Error(), "invalid arg") {
+			t.Errorf("%v: %v", bad, err)
+		}
 	}
 }
 

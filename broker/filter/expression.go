@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"errors"
 	"math"
 	"net/netip"
 	"strconv"
@@ -314,13 +313,13 @@ func checkWildcard(pattern string) error {
 		switch pattern[i] {
 		case '*':
 			if star {
-				return errors.New("Consecutive wildcard characters at pos " + strconv.Itoa(i-1))
+				return refusal("Consecutive wildcard characters at pos " + strconv.Itoa(i-1))
 			}
 			star = true
 			continue
 		case '\\':
 			if i+1 == len(pattern) || pattern[i+1] != '*' && pattern[i+1] != '\\' {
-				return errors.New("Invalid escape character at pos " + strconv.Itoa(i))
+				return refusal("Invalid escape character at pos " + strconv.Itoa(i))
 			}
 			i++
 		}
@@ -332,25 +331,25 @@ func checkWildcard(pattern string) error {
 func parseCIDR(text string) (netip.Prefix, error) {
 	ip, mask, ok := strings.Cut(text, "/")
 	if !ok || strings.Contains(mask, "/") {
-		return netip.Prefix{}, errors.New("Malformed CIDR, one '/' required")
+		return netip.Prefix{}, refusal("Malformed CIDR, one '/' required")
 	}
 	bits, err := strconv.Atoi(mask)
 	if err != nil {
-		return netip.Prefix{}, errors.New("Malformed CIDR, mask bits must be an integer")
+		return netip.Prefix{}, refusal("Malformed CIDR, mask bits must be an integer")
 	}
 	if bits < 0 {
-		return netip.Prefix{}, errors.New("Malformed CIDR, mask bits must not be negative")
+		return netip.Prefix{}, refusal("Malformed CIDR, mask bits must not be negative")
 	}
 	addr, err := netip.ParseAddr(ip)
 	if err != nil || addr.Zone() != "" {
-		return netip.Prefix{}, errors.New("Nonstandard IP address: " + ip)
+		return netip.Prefix{}, refusal("Nonstandard IP address: " + ip)
 	}
 	prefix, err := addr.Prefix(bits)
 	if err != nil {
 		if addr.Is4() {
-			return netip.Prefix{}, errors.New("IPv4 mask bits must be < 32")
+			return netip.Prefix{}, refusal("IPv4 mask bits must be < 32")
 		}
-		return netip.Prefix{}, errors.New("IPv6 mask bits must be < 128")
+		return netip.Prefix{}, refusal("IPv6 mask bits must be < 128")
 	}
 	return prefix, nil
 }

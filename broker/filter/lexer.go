@@ -25,8 +25,6 @@ const (
 	tokenNull
 )
 
-func (t token) literal() bool { return t == tokenTrue || t == tokenFalse || t == tokenNull }
-
 // lexer reads the tokens of a policy. The positions in error texts are part of
 // what clients compare, so it consumes input as SNS's tokenizer does: a string
 // value is consumed up to its opening quote until somebody asks for its text,

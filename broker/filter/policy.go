@@ -51,8 +51,14 @@ type key struct {
 	below *branch
 }
 
+// refusal is what SNS says of a policy it does not take.
+type refusal string
+
+// Error implements error.
+func (r refusal) Error() string { return string(r) }
+
 // ErrNested reports a nested policy about attributes.
-var ErrNested = errors.New("Filter policy scope MessageAttributes does not support nested filter policy")
+var ErrNested error = refusal("Filter policy scope MessageAttributes does not support nested filter policy")
 
 // Compile reads a policy. Except for [ErrNested], the texts of errors are what
 // SNS says after "FilterPolicy: ".
@@ -62,7 +68,7 @@ func Compile(text string, scope Scope) (*Policy, error) {
 	if err != nil {
 		var bad *syntaxError
 		if errors.As(err, &bad) {
-			return nil, errors.New("failed to parse JSON. " + bad.msg)
+			return nil, refusal("failed to parse JSON. " + bad.msg)
 		}
 		return nil, err
 	}
@@ -70,10 +76,10 @@ func Compile(text string, scope Scope) (*Policy, error) {
 		return nil, ErrNested
 	}
 	if root.width() > MaxKeys {
-		return nil, errors.New("Filter policy can not have more than 5 keys")
+		return nil, refusal("Filter policy can not have more than 5 keys")
 	}
 	if root.combinations(1) > MaxCombinations {
-		return nil, errors.New("Filter policy is too complex")
+		return nil, refusal("Filter policy is too complex")
 	}
 	return &Policy{scope, *root}, nil
 }
@@ -135,7 +141,7 @@ type compiler struct {
 	lexer
 }
 
-func (c *compiler) fail(words ...string) error { return errors.New(strings.Join(words, "") + c.here()) }
+func (c *compiler) fail(words ...string) error { return refusal(strings.Join(words, "") + c.here()) }
 
 func (c *compiler) policy() (*branch, error) {
 	t, err := c.next()
