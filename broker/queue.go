@@ -173,14 +173,16 @@ func (q *Queue) configure(t *Turn, cfg QueueConfig) {
 }
 
 // recover takes over what the store kept of the queue's lanes.
-func (q *Queue) recover(t *Turn, lanes map[LaneID]LaneState) {
+func (q *Queue) recover(t *Turn, lanes map[LaneID]LaneState, handed func(level int, last uint64) uint64) {
 	q.mu.Lock()
 	q.lastUsed = t.Now
 	if q.stream != nil {
 		q.stream.recover(lanes[q.base])
 	} else {
 		for i := range q.lanes {
-			q.recoverLane(t, &q.lanes[i], lanes[q.lanes[i].id])
+			l := &q.lanes[i]
+			q.recoverLane(t, l, lanes[l.id])
+			l.handed = handed(i, l.last)
 		}
 		q.delay.recover(lanes[q.delay.id])
 	}
