@@ -70,6 +70,11 @@ type lane struct {
 	id    LaneID
 	level int
 	last  uint64 // sequence number of the newest stored message that was enqueued
+
+	// Stored messages below it may have been delivered before the broker was
+	// started.
+	handed uint64
+
 	sub   uint64 // last number given to a transient entry
 	hot   entries
 	holes int // of hot
@@ -223,7 +228,7 @@ func (l *lane) loaded(msgs []Stored, next uint64, keep func(e *entry)) {
 	for i := range msgs {
 		m := &msgs[i]
 		l.mergeLate(m.Seq, keep)
-		e := entry{msg: m.Msg, seq: m.Seq, expiry: m.Expiry, count: m.Count, redelivered: m.Count > 0}
+		e := entry{msg: m.Msg, seq: m.Seq, expiry: m.Expiry, count: m.Count, redelivered: m.Count > 0 || m.Seq < l.handed}
 		l.hot.pushBack(e)
 		l.bytes += e.memory()
 		l.cold.count--

@@ -89,6 +89,9 @@ func (s *Session) publishPlanned(t *Turn, p *Publish, queues []*Queue, at int64)
 
 // accept takes a transient message in at once.
 func (q *Queue) accept(t *Turn, m *Message, at int64) (refused bool) {
+	if m = q.formed(t, m); m == nil {
+		return false
+	}
 	q.mu.Lock()
 	if q.gated.Load() {
 		if a := q.admit(t, m, true, false); a.refused || a.duplicate {

@@ -25,6 +25,7 @@ type Queue struct {
 	gated atomic.Bool  // publishes need admission: reject-publish or deduplication
 	aged  atomic.Bool  // the TTL counts from when the broker accepted a message
 	ended atomic.Bool  // close ran
+	forms atomic.Pointer[map[formKey]string]
 
 	timer int // place in engine.timers plus one, under their lock; 0: none
 
@@ -175,14 +176,16 @@ func (q *Queue) configure(t *Turn, cfg QueueConfig) {
 }
 
 // recover takes over what the store kept of the queue's lanes.
-func (q *Queue) recover(t *Turn, lanes map[LaneID]LaneState) {
+func (q *Queue) recover(t *Turn, lanes map[LaneID]LaneState, handed func(level int, last uint64) uint64) {
 	q.mu.Lock()
 	q.lastUsed = t.Now
 	if q.stream != nil {
 		q.stream.recover(lanes[q.base])
 	} else {
 		for i := range q.lanes {
-			q.recoverLane(t, &q.lanes[i], lanes[q.lanes[i].id])
+			l := &q.lanes[i]
+			q.recoverLane(t, l, lanes[l.id])
+			l.handed = handed(i, l.last)
 		}
 		q.delay.recover(lanes[q.delay.id])
 	}
