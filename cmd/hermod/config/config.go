@@ -160,21 +160,10 @@ func defaults() map[string]any {
 		"amqp.channel_max":                 2047,
 		"amqp.frame_max":                   131072,
 		"amqp.heartbeat":                   60,
-		"mqtt.vhost":                       "/",
-		"mqtt.ignore_colons":               false,
-		"mqtt.max_packet_size":             "16MiB",
-		"mqtt.max_keepalive":               0,
-		"mqtt.receive_maximum":             65535,
-		"mqtt.inflight":                    2048,
-		"mqtt.topic_aliases":               64,
-		"mqtt.max_subscriptions":           10000,
-		"mqtt.qos0_buffer":                 1000,
-		"mqtt.session_expiry_max":          0,
-		"mqtt.v3_session_expiry":           0,
-		"mqtt.keep_refused":                false,
 		"log.level":                        "info",
 		"log.format":                       "text",
 	}
+	maps.Copy(all, mqttDefaults())
 	maps.Copy(all, stompDefaults())
 	maps.Copy(all, awsDefaults())
 	return all
