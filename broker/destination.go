@@ -138,17 +138,12 @@ func VirtualTopic(name string) (pattern string, ok bool) {
 	return pattern, true
 }
 
-// subscriptionArgument marks, in a declaration, the queue of a subscription to
-// topics: no consumer of wildcards reads it.
-const subscriptionArgument = "x-hermod-subscription"
-
 // DurableSubscription describes the queue of a durable subscription of JMS: the
 // client id and the subscription's name with a dot between, dots of their own
-// escaped. Whoever declares it binds it to the topic.
+// escaped. See Session.OpenDurable.
 func DurableSubscription(clientID, name string) QueueDeclare {
 	escape := strings.NewReplacer(`\`, `\\`, `.`, `\.`)
-	return QueueDeclare{
-		Name: escape.Replace(clientID) + "." + escape.Replace(name), Durable: true,
-		Args: Table{{Name: subscriptionArgument, Value: true}},
-	}
+	d := QueueDeclare{Name: escape.Replace(clientID) + "." + escape.Replace(name), Durable: true}
+	MarkSubscription(&d)
+	return d
 }

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,9 +76,10 @@ func TestFanInReadsQueuesMadeLater(t *testing.T) {
 	if _, err := p.Session.DeleteQueue(w.Turn, "A.two", false, false, nil); err != nil {
 		t.Fatal(err)
 	}
-	sub := f.Members()[0]
+	members := f.Members() // in no order, another one each time
+	sub := members[0]
 	if sub.Queue.Name() != "A.two" {
-		sub = f.Members()[1]
+		sub = members[1]
 	}
 	if !f.Left(sub) {
 		t.Error("the member of a pattern was no member of a pattern")
@@ -245,5 +247,59 @@ func TestPublishAllIsOne(t *testing.T) {
 	w.Commit()
 	if ready("a") != 3 || ready("b") != 3 {
 		t.Errorf("after the commit %d and %d", ready("a"), ready("b"))
+	}
+}
+
+func TestDurableIsMadeAnewForAnotherTopic(t *testing.T) {
+	w := newWorld(t)
+	w.Held = false
+	c := w.Client("c", nil)
+	open := func(pattern, selector string) (string, error) {
+		t.Helper()
+		name, err := c.Session.OpenDurable(w.Turn, broker.Durable{ClientID: "c.1", Name: "s", Pattern: pattern, Selector: selector}, nil)
+		w.Commit()
+		return name, err
+	}
+	send := func(key string) {
+		t.Helper()
+		m := w.Message(key, key)
+		m.Persistent = true
+		if _, err := c.Session.Publish(w.Turn, broker.Publish{Exchange: broker.TopicExchange, Msg: m}); err != nil {
+			t.Fatal(err)
+		}
+		w.Commit()
+	}
+	ready := func(name string) int { return w.VHost().Queue(name).Stats().Ready }
+	name, err := open("a.*", "")
+	if err != nil || name != `c\.1.s` {
+		t.Fatalf("%q, %v", name, err)
+	}
+	send("a.1")
+	if _, err := open("a.*", ""); err != nil || ready(name) != 1 {
+		t.Fatalf("opened again: %v, %d messages", err, ready(name))
+	}
+	if err := w.Crash(0, nil); err != nil {
+		t.Fatal(err)
+	}
+	c = w.Client("c", nil)
+	for _, other := range [][2]string{{"a.*", "x = 1"}, {"b", "x = 1"}} {
+		if _, err := open(other[0], other[1]); err != nil || ready(name) != 0 {
+			t.Fatalf("%v: %v, %d messages", other, err, ready(name))
+		}
+		send("b")
+	}
+	send("a.1")
+	if ready(name) != 1 {
+		t.Errorf("%d messages, want that of b alone", ready(name))
+	}
+	if _, err := c.Session.Subscribe(w.Turn, broker.SubscribeOptions{Queue: name, Tag: "t"}); err != nil {
+		t.Fatal(err)
+	}
+	var e *broker.Error
+	if _, err := open("c", ""); !errors.As(err, &e) || e.Kind != broker.Precondition {
+		t.Errorf("in use: %v", err)
+	}
+	if _, err := open("b", "x = 1"); err != nil {
+		t.Error(err)
 	}
 }

@@ -78,6 +78,7 @@ type node struct {
 	core   *broker.Broker
 	server *transport.Server
 	mqtt   *mqtt.Server   // for metrics
+	certs  *certificates  // nil until a TLS listener wants them
 	stop   []func() error // metrics and admin
 
 	disk struct {
@@ -293,7 +294,7 @@ func (n *node) openListeners() error {
 	if l.TLSAddress == config.Off {
 		return nil
 	}
-	secure, err := tlsConfig(c.TLS)
+	secure, err := n.tlsConfig()
 	if err != nil {
 		return err
 	}
@@ -306,6 +307,7 @@ func (n *node) listen(l transport.Listener) error {
 	if l.Address == config.Off {
 		return nil
 	}
+	l.Identify = clientName(n.config.TLS.ClientName)
 	addr, err := n.server.Listen(l)
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", l.Name, err)
@@ -382,6 +384,7 @@ func (n *node) close() error {
 	return errors.Join(append(errs,
 		n.server.Shutdown(ctx),
 		n.stopClock(),
+		n.retire(),
 		n.store.Close(),
 		n.raft.Close(),
 	)...)
@@ -390,6 +393,14 @@ func (n *node) close() error {
 func (n *node) stopClock() error {
 	close(n.ticker)
 	<-n.ticked
+	return nil
+}
+
+// retire stores what only a clean stop knows.
+func (n *node) retire() error {
+	t := newTurn()
+	defer endTurn(t)
+	n.core.Retire(t)
 	return nil
 }
 
