@@ -26,9 +26,17 @@ func (b *Broker) Login(c Credentials) (*User, error) {
 	return b.admitted(b.identify(c), c)
 }
 
-// ScramKeys returns the keys of a user for SCRAM-SHA-256, or others and false if
+// ScramName is the name of the mechanism NewScram is for.
+const ScramName = password.ScramName
+
+// NewScram begins a login with SCRAM-SHA-256. What it proves goes to LoginProved.
+func (b *Broker) NewScram() *password.ScramExchange {
+	return &password.ScramExchange{Keys: b.scramKeys}
+}
+
+// scramKeys returns the keys of a user for SCRAM-SHA-256, or others and false if
 // there is no such user or none are known; they are always the same for a name.
-func (b *Broker) ScramKeys(user string) (password.Scram, bool) {
+func (b *Broker) scramKeys(user string) (password.Scram, bool) {
 	if a := b.auth.account(user); a != nil && a.scram.Iterations > 0 {
 		return a.scram, true
 	}

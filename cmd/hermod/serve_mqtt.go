@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/hermodmq/hermod/broker/password"
+	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/cmd/hermod/config"
 	"github.com/hermodmq/hermod/listeners/http"
 	"github.com/hermodmq/hermod/listeners/mqtt"
@@ -21,7 +21,7 @@ const mqttTick = 250 * time.Millisecond
 func (n *node) openMQTT() error {
 	c := n.config.MQTT
 	var methods []mqtt.Method
-	if slices.Contains(c.AuthMethods, password.ScramName) {
+	if slices.Contains(c.AuthMethods, broker.ScramName) {
 		methods = append(methods, mqtt.ScramSHA256(n.core))
 	}
 	v := mqtt.NewServer(n.core, mqtt.Options{

@@ -2,7 +2,6 @@ package mqtt
 
 import (
 	"github.com/hermodmq/hermod/broker"
-	"github.com/hermodmq/hermod/broker/password"
 	"github.com/hermodmq/hermod/listeners/mqtt/wire"
 	"github.com/hermodmq/hermod/listeners/transport"
 )
@@ -44,17 +43,23 @@ func ScramSHA256(b *broker.Broker) Method { return scram{b} }
 type scram struct{ broker *broker.Broker }
 
 // Name implements Method.
-func (scram) Name() string { return password.ScramName }
+func (scram) Name() string { return broker.ScramName }
 
 // Start implements Method.
 func (m scram) Start(p Peer) Exchange {
-	return &scramExchange{broker: m.broker, loopback: p.Loopback, x: password.ScramExchange{Keys: m.broker.ScramKeys}}
+	return &scramExchange{broker: m.broker, loopback: p.Loopback, x: m.broker.NewScram()}
+}
+
+// scramServer is the server's side of the mechanism.
+type scramServer interface {
+	First(message []byte) ([]byte, error)
+	Final(message []byte) (user string, reply []byte, err error)
 }
 
 type scramExchange struct {
 	broker   *broker.Broker
 	loopback bool
-	x        password.ScramExchange
+	x        scramServer
 	proof    bool // the client's next message is its proof
 }
 
@@ -67,7 +72,7 @@ func (e *scramExchange) Step(data []byte) (reply []byte, user *broker.User, err 
 		if err != nil {
 			return nil, nil, err
 		}
-		user, err := e.broker.LoginProved(broker.Credentials{Mechanism: password.ScramName, User: name, Loopback: e.loopback})
+		user, err := e.broker.LoginProved(broker.Credentials{Mechanism: broker.ScramName, User: name, Loopback: e.loopback})
 		return reply, user, err
 	case len(data) == 0:
 		return nil, nil, nil
