@@ -18,6 +18,10 @@ type slot struct {
 	next     int32
 	level    uint16
 	shared   bool // counts against its session's shared credit
+
+	// prepared is the transaction whose outcome decides about the delivery; until
+	// then nobody else settles it.
+	prepared *prepared
 }
 
 // hold is the list of what one session has unsettled on one queue, in order of
@@ -89,18 +93,8 @@ func (g *ledger) get(l Lease) (int32, *slot) {
 func (g *ledger) take(i int32) slot {
 	p := &g.slots[i]
 	s := *p
-	if h := s.hold; h != nil {
-		if s.prev >= 0 {
-			g.slots[s.prev].next = s.next
-		} else {
-			h.head = s.next
-		}
-		if s.next >= 0 {
-			g.slots[s.next].prev = s.prev
-		} else {
-			h.tail = s.prev
-		}
-		h.n--
+	if s.hold != nil {
+		g.unlink(i)
 	}
 	*p = slot{next: g.free}
 	g.free = i + 1
@@ -109,6 +103,24 @@ func (g *ledger) take(i int32) slot {
 		g.slots, g.free = nil, 0 // generations go on, so old tokens stay stale
 	}
 	return s
+}
+
+// unlink takes slot i off its hold.
+func (g *ledger) unlink(i int32) {
+	p := &g.slots[i]
+	h := p.hold
+	if p.prev >= 0 {
+		g.slots[p.prev].next = p.next
+	} else {
+		h.head = p.next
+	}
+	if p.next >= 0 {
+		g.slots[p.next].prev = p.prev
+	} else {
+		h.tail = p.prev
+	}
+	p.prev, p.next = -1, -1
+	h.n--
 }
 
 // share makes every delivery to a subscription of h count against its

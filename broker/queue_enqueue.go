@@ -148,13 +148,17 @@ func (q *Queue) trim(t *Turn) {
 // bury ends an entry that was taken out of its lane: dead-lettered if the
 // queue has a target for that, dropped otherwise.
 func (q *Queue) bury(level int, e entry, reason DeathReason) {
-	q.stats.died(reason)
-	if !q.cfg.DeadLetterSet {
-		q.forget(level, &e)
+	q.buryAs(corpse{entry: e, level: level, reason: reason})
+}
+
+func (q *Queue) buryAs(c corpse) {
+	q.stats.died(c.reason)
+	if !q.cfg.deadLetters(&c) {
+		q.forget(c.level, &c.entry)
 		return
 	}
-	if e.thin {
+	if c.thin {
 		q.thin--
 	}
-	q.dead = append(q.dead, corpse{entry: e, level: level, reason: reason})
+	q.dead = append(q.dead, c)
 }

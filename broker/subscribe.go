@@ -18,8 +18,9 @@ func (s *Session) Subscribe(t *Turn, o SubscribeOptions) (*Subscription, error) 
 	}
 	sub := &Subscription{
 		Tag: o.Tag, Queue: q, NoAck: o.NoAck,
-		session: s, prefetch: max(o.Prefetch, 0), exclusive: o.Exclusive, args: o.Args, filter: o.Filter,
+		session: s, exclusive: o.Exclusive, sole: o.Sole, args: o.Args, filter: o.Filter,
 	}
+	sub.prefetch.Store(int64(max(o.Prefetch, 0)))
 	if sub.priority, err = consumerPriority(q, o.Args); err != nil {
 		return nil, err
 	}
@@ -87,7 +88,10 @@ func (q *Queue) subscribe(t *Turn, sub *Subscription) error {
 	s.mu.Lock()
 	s.subs = append(s.subs, sub)
 	s.mu.Unlock()
-	q.consumers.single, q.consumers.quorum = q.cfg.SingleActive, q.kind == KindQuorum
+	q.consumers.quorum = q.kind == KindQuorum
+	if !q.consumers.wide {
+		q.consumers.single = q.cfg.SingleActive
+	}
 	q.consumers.add(sub)
 	if q.stream != nil {
 		q.stream.start(t, sub)

@@ -19,9 +19,10 @@ type Subscription struct {
 
 	session   *Session
 	hold      *hold
-	prefetch  int
+	prefetch  atomic.Int64
 	priority  int
 	exclusive bool
+	sole      bool
 	args      Table
 	filter    func(*Message) bool // nil: wants all
 
@@ -43,7 +44,7 @@ type Subscription struct {
 func (sub *Subscription) Session() *Session { return sub.session }
 
 // Prefetch is the most unsettled deliveries the client wants; 0 is no bound.
-func (sub *Subscription) Prefetch() int { return sub.prefetch }
+func (sub *Subscription) Prefetch() int { return int(sub.prefetch.Load()) }
 
 // Args are the consumer arguments as the client gave them.
 func (sub *Subscription) Args() Table { return sub.args }
@@ -53,6 +54,22 @@ func (sub *Subscription) Priority() int { return sub.priority }
 
 // Exclusive reports whether the subscription excludes all others.
 func (sub *Subscription) Exclusive() bool { return sub.exclusive }
+
+// SetPrefetch changes the most unsettled deliveries the client wants; 0 is no
+// bound. What is out already stays so.
+func (sub *Subscription) SetPrefetch(t *Turn, n int) {
+	q := sub.Queue
+	if q == nil {
+		return
+	}
+	q.mu.Lock()
+	sub.prefetch.Store(int64(max(n, 0)))
+	if !sub.closed {
+		q.consumers.relist(sub)
+		q.dispatch(t)
+	}
+	q.leave(t)
+}
 
 // Written says that n deliveries of together bytes (Message.Size) have left
 // for the socket: the window opens by as much. Any goroutine may call it.
@@ -72,7 +89,7 @@ func (sub *Subscription) windowFull() bool {
 // for it if so. Caller holds the queue's lock.
 func (sub *Subscription) able() (shared, ok bool) {
 	s := sub.session
-	if sub.prefetch > 0 && !sub.NoAck && sub.unsettled >= sub.prefetch || s.stopped.Load() {
+	if n := sub.prefetch.Load(); n > 0 && !sub.NoAck && int64(sub.unsettled) >= n || s.stopped.Load() {
 		return false, false
 	}
 	if sub.windowFull() {
