@@ -8,14 +8,14 @@ type corpse struct {
 	level  int
 	reason DeathReason
 	cause  string // see Death.Cause
-	to     string // the queue that gets it, whatever is configured; "": as configured
+	to     string // see Rejection.To
 }
 
 // Rejection says what becomes of deliveries that a consumer gives up.
 type Rejection struct {
-	// To is the queue the messages go to instead of where the queue's
-	// configuration sends dead letters; it is made if it is missing. "" follows
-	// the configuration.
+	// To is the queue the messages go to if no argument and no policy of their
+	// own queue says where; it is made if it is missing. "" leaves that to the
+	// queue.
 	To    string
 	Cause string // see Death.Cause
 }
@@ -143,7 +143,8 @@ func (q *Queue) deadLetterOne(t *Turn, cfg *QueueConfig, p *plan, rt *routing, c
 		p.batch.Settles = append(p.batch.Settles, StoreSettle{q.base + LaneID(c.level), c.seq, 1})
 	}
 	v := q.vhost
-	if to := c.to; to != "" || !cfg.DeadLetterSet {
+	if !cfg.DeadLetterSet {
+		to := c.to
 		if to == "" {
 			to = cfg.fallback(c)
 		}

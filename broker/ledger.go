@@ -17,7 +17,7 @@ type slot struct {
 	prev     int32         // neighbours in hold; next is the free list's, too
 	next     int32
 	level    uint16
-	shared   bool // counts against its session's shared credit
+	shared   bool // counts against its subscription's shared credit
 
 	// prepared is the transaction whose outcome decides about the delivery; until
 	// then nobody else settles it.
@@ -123,11 +123,11 @@ func (g *ledger) unlink(i int32) {
 	h.n--
 }
 
-// share makes every delivery to a subscription of h count against its
-// session's shared credit and returns how many did not before.
-func (g *ledger) share(h *hold) (n int64) {
+// share makes every delivery to a subscription of h that shares c count against
+// it and returns how many did not before.
+func (g *ledger) share(h *hold, c *credit) (n int64) {
 	for i := h.head; i >= 0; i = g.slots[i].next {
-		if p := &g.slots[i]; p.sub != nil && !p.shared {
+		if p := &g.slots[i]; p.sub != nil && p.sub.credit == c && !p.shared {
 			p.shared = true
 			n++
 		}

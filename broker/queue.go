@@ -66,7 +66,7 @@ type Queue struct {
 	stranded  []corpse      // whose message could not be read yet; tried again by tick
 	retryDead int64         // Unix ms of that; 0: none is stranded
 	reads     []*ReadRequest
-	wakes     []*Session
+	wakes     []wakeUp
 	calls     []func(*Turn)
 	rooms     []func(*Turn) // of those who wait for room
 	vanish    bool
@@ -338,11 +338,11 @@ func (q *Queue) abandonLeases() {
 	for i := range q.ledger.slots {
 		p := &q.ledger.slots[i]
 		if p.gen != 0 && p.shared {
-			q.giveShared(p.sub.session)
+			q.giveShared(p.sub)
 		}
 		if p.gen != 0 && p.hold != nil {
 			if p.hold.session.letGo() {
-				q.wakeLater(p.hold.session)
+				q.wakeLater(wakeUp{session: p.hold.session})
 			}
 			p.hold.head, p.hold.tail, p.hold.n = -1, -1, 0
 		}
@@ -392,30 +392,33 @@ func (q *Queue) leaveSlowly(t *Turn) {
 	for _, f := range calls {
 		f(t)
 	}
-	for _, s := range wakes {
-		s.wakeAll(t)
+	for _, w := range wakes {
+		w.session.wakeAll(t, w.credit)
 	}
 	if vanish {
 		q.vhost.removeQueue(t, q, nil)
 	}
 }
 
-// giveShared returns one unit of shared credit, to be followed by waking the
-// session when the lock is gone.
-func (q *Queue) giveShared(s *Session) {
-	s.returnShared(1)
-	q.wakeLater(s)
+// wakeUp is a session some of whose subscriptions may be able to take messages
+// again: those that share a credit, or all if that is nil.
+type wakeUp struct {
+	session *Session
+	credit  *credit
 }
 
-// wakeLater offers what is ready to a session's subscriptions when the lock is
-// gone.
-func (q *Queue) wakeLater(s *Session) {
-	for _, w := range q.wakes {
-		if w == s {
-			return
-		}
+// giveShared returns one unit of shared credit, to be followed by waking those
+// who share it when the lock is gone.
+func (q *Queue) giveShared(sub *Subscription) {
+	sub.credit.used.Add(-1)
+	q.wakeLater(wakeUp{sub.session, sub.credit})
+}
+
+// wakeLater offers what is ready to subscriptions when the lock is gone.
+func (q *Queue) wakeLater(w wakeUp) {
+	if !slices.Contains(q.wakes, w) {
+		q.wakes = append(q.wakes, w)
 	}
-	q.wakes = append(q.wakes, s)
 }
 
 // unready takes an entry out of the counts of ready ones.

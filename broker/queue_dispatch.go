@@ -112,6 +112,7 @@ func (q *Queue) deliver(t *Turn, e entry, level int, sub *Subscription, shared b
 	if q.groups.on && groupOf(e.msg) != "" && !q.cfg.LeaseGroups {
 		d.GroupFirst = q.groups.begin(e.msg, sub)
 	}
+	sub.granted--
 	q.stats.Delivered++
 	if e.redelivered {
 		q.stats.Redelivered++

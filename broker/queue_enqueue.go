@@ -34,7 +34,10 @@ func (q *Queue) admit(t *Turn, m *Message, published, reserve bool) (a admission
 
 // full reports whether the overflow policy refuses m. A consumer that could
 // take the message at once lets it pass.
-func (q *Queue) full(m *Message) bool {
+func (q *Queue) full(m *Message) bool { return q.fullFor(len(m.Body)) }
+
+// fullFor is full for a body of n bytes.
+func (q *Queue) fullFor(body int) bool {
 	if q.cfg.Overflow == DropHead || q.ready+q.reserved == 0 && q.consumers.listed > 0 && !q.paused {
 		return false
 	}
@@ -42,7 +45,7 @@ func (q *Queue) full(m *Message) bool {
 		return true
 	}
 	n := q.cfg.MaxLengthBytes
-	return n >= 0 && q.readyBytes+q.reservedBytes+int64(len(m.Body)) > n
+	return n >= 0 && q.readyBytes+q.reservedBytes+int64(body) > n
 }
 
 func (q *Queue) unreserve(m *Message) {

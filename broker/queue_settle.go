@@ -23,14 +23,14 @@ func (q *Queue) takeLease(i int32) slot {
 		q.groups.returned(p.msg)
 	}
 	if p.hold != nil && p.hold.session.letGo() {
-		q.wakeLater(p.hold.session)
+		q.wakeLater(wakeUp{session: p.hold.session})
 	}
 	if p.sub != nil {
 		p.sub.unsettled--
 		if p.shared {
 			// The session decides who gets the credit next: were the one who gave it
 			// back listed here, it would have it again before any other.
-			q.giveShared(p.sub.session)
+			q.giveShared(p.sub)
 		} else {
 			q.consumers.relist(p.sub)
 		}
@@ -44,12 +44,12 @@ func (q *Queue) detach(i int32) {
 	p := q.ledger.slots[i]
 	q.ledger.unlink(i)
 	if p.hold.session.letGo() {
-		q.wakeLater(p.hold.session)
+		q.wakeLater(wakeUp{session: p.hold.session})
 	}
 	if p.sub != nil {
 		p.sub.unsettled--
 		if p.shared {
-			q.giveShared(p.sub.session)
+			q.giveShared(p.sub)
 		}
 	}
 	x := &q.ledger.slots[i]

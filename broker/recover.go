@@ -269,7 +269,7 @@ func (r *recovery) queue(key []string, d Definition) error {
 	if err != nil {
 		return err
 	}
-	v.showQueue(m.queue)
+	v.showQueue(m.queue, nil)
 	if end := uint64(val.Lane + laneSpan(cfg) - 1); end > r.broker.lanes.Load() {
 		r.broker.lanes.Store(end)
 	}

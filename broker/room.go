@@ -16,6 +16,17 @@ func (q *Queue) AwaitRoom(t *Turn, f func(t *Turn)) {
 	q.leave(t)
 }
 
+// HasRoom reports whether the queue would not refuse a message with n bytes of
+// body for its length. That may have changed before the message arrives.
+func (q *Queue) HasRoom(n int) bool {
+	if !q.gated.Load() {
+		return true
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.fullFor(n)
+}
+
 // announceRoom has leave call those who wait for room if there is some.
 func (q *Queue) announceRoom() {
 	if !q.closed && q.cfg.Overflow != DropHead {

@@ -84,8 +84,9 @@ type SubscribeOptions struct {
 	Tag       string // the client's name for it, unique per session
 	NoAck     bool   // deliveries are settled by being sent
 	Exclusive bool
-	Prefetch  int // most unsettled deliveries; 0: no bound of the client's
+	Prefetch  int // most unsettled deliveries; 0: no bound of the client's; negative: see Subscription.Grant
 	Args      Table
+	Data      any // for Subscription.Data
 
 	// Sole asks for everything the queue has while the subscription lasts, though
 	// others may wait beside it. Of several such the one with the highest

@@ -13,14 +13,20 @@ func (s *Session) Subscribe(t *Turn, o SubscribeOptions) (*Subscription, error) 
 	if s.tagged(o.Tag) {
 		return nil, errf(NotAllowed, "attempt to reuse consumer tag '%s'", o.Tag)
 	}
-	if q.kind != KindClassic && s.sharedLimit.Load() > 0 {
+	if q.kind != KindClassic && s.shared.limit.Load() > 0 {
 		return nil, errf(NotImplemented, "%s does not support global qos", q.vhost.queueText(q.name))
 	}
+	return s.subscribe(t, q, o, &s.shared)
+}
+
+// subscribe starts a consumer of q that shares c with others.
+func (s *Session) subscribe(t *Turn, q *Queue, o SubscribeOptions, c *credit) (*Subscription, error) {
 	sub := &Subscription{
-		Tag: o.Tag, Queue: q, NoAck: o.NoAck,
-		session: s, exclusive: o.Exclusive, sole: o.Sole, args: o.Args, filter: o.Filter,
+		Tag: o.Tag, Queue: q, NoAck: o.NoAck, Data: o.Data,
+		session: s, credit: c, exclusive: o.Exclusive, sole: o.Sole, args: o.Args, filter: o.Filter,
 	}
-	sub.prefetch.Store(int64(max(o.Prefetch, 0)))
+	sub.prefetch.Store(int64(o.Prefetch))
+	var err error
 	if sub.priority, err = consumerPriority(q, o.Args); err != nil {
 		return nil, err
 	}

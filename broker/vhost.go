@@ -20,6 +20,7 @@ type VHost struct {
 	standard  *Exchange // the default exchange, ""
 	retained  retained
 	prepared  preparedSet
+	watches   watches
 
 	mu               sync.Mutex // serialises all changes of topology
 	meta             map[*Queue]*queueMeta

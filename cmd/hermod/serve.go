@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/hermodmq/hermod/bridge/message"
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/cmd/hermod/admin"
 	"github.com/hermodmq/hermod/cmd/hermod/config"
@@ -112,7 +113,7 @@ func serve(c *config.Config) error {
 }
 
 func (n *node) open() error {
-	steps := []func() error{n.openStore, n.openCore, n.openServer, n.openListeners, n.openMQTT, n.openSTOMP, n.openMetrics, n.openAdmin}
+	steps := []func() error{n.openStore, n.openCore, n.openServer, n.openListeners, n.openMQTT, n.openSTOMP, n.openAWS, n.openMetrics, n.openAdmin}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -206,6 +207,8 @@ func (n *node) openCore() error {
 		DefaultUser:     c.Auth.DefaultUser,
 		DefaultPassword: c.Auth.DefaultPassword,
 		LoopbackUsers:   c.Auth.LoopbackUsers,
+
+		MaxRetained: c.MQTT.MaxRetained, MaxRetainedBytes: int64(c.MQTT.MaxRetainedBytes),
 	}
 	switch c.Auth.Anonymous {
 	case config.Off:
@@ -217,6 +220,7 @@ func (n *node) openCore() error {
 	options.Converters[broker.FormatAMQP091] = amqp.Converter{}
 	options.Converters[broker.FormatMQTT] = mqtt.Converter{}
 	options.Converters[broker.FormatSTOMP] = stomp.Converter{}
+	options.Converters[broker.FormatAWS] = message.Converter{}
 	core, err := broker.New(options)
 	if err != nil {
 		return err

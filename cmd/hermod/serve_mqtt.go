@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"time"
 
 	"github.com/hermodmq/hermod/cmd/hermod/config"
@@ -22,6 +24,13 @@ func (n *node) openMQTT() error {
 		MaxSubscriptions: c.MaxSubscriptions, BufferQoS0: c.QoS0Buffer,
 		SessionExpiryMax: uint32(c.SessionExpiryMax), V3SessionExpiry: uint32(c.V3SessionExpiry),
 		KeepRefused: c.KeepRefused, Logger: n.log.With("component", "mqtt"),
+		ConnectTimeout: seconds(c.ConnectTimeout), MaxConnectTime: seconds(c.MaxConnectTime),
+		ConnectRate: c.ConnectRate, PublishRate: c.PublishRate, MaxTopicLevels: c.MaxLevels,
+		MaxQueued: c.MaxQueued, MaxQueuedBytes: int64(c.MaxQueuedBytes), DropOldest: c.QueueOverflow == "drop-head",
+		NoQoS1: c.MaxQoS < 1, NoQoS2: c.MaxQoS < 2, NoRetain: !c.Retain, NoWildcards: !c.Wildcards, NoShared: !c.Shared,
+		NoSubscriptionIDs: !c.SubscriptionIDs, CheckPayload: c.CheckPayload, Banned: banned(c.BannedClients),
+		ResponseInfo: c.ResponseInfo, ServerReference: c.ServerReference,
+		SysInterval: seconds(c.SysInterval), Version: "hermod version " + version,
 	})
 	t := newTurn()
 	err := v.Recover(t)
@@ -56,6 +65,19 @@ func (n *node) openMQTT() error {
 	}
 	plain.Name, plain.Address, plain.TLS = "mqtts", l.TLSAddress, secure
 	return n.listen(plain)
+}
+
+func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
+
+// banned reports whether an expression matches the whole of a client identifier.
+func banned(patterns []string) func(clientID string) bool {
+	var list []*regexp.Regexp
+	for _, p := range patterns {
+		list = append(list, regexp.MustCompile("^(?:"+p+")$")) // checked with the configuration
+	}
+	return func(clientID string) bool {
+		return slices.ContainsFunc(list, func(re *regexp.Regexp) bool { return re.MatchString(clientID) })
+	}
 }
 
 // every runs f again and again until the function it returns is called, which

@@ -136,6 +136,7 @@ var quiet = []string{
 	"listeners.mqtt.websocket_address=off",
 	"listeners.stomp.address=off",
 	"listeners.stomp.websocket_address=off",
+	"listeners.aws.address=off",
 	"limits.disk_free=1MiB",
 }
 

@@ -69,7 +69,12 @@ type conn struct {
 	maxPacket int // bytes the client takes; 0: any
 	outAlias  map[string]uint16
 	aliasMax  uint16
-	problems  bool // the client wants reason strings
+	problems  bool  // the client wants reason strings
+	wantsInfo bool  // and response information
+	began     int64 // Unix ms of its start
+	published pace  // messages of the client
+	looked    int   // retained messages looked at in this turn
+	looking   bool  // an eventRetained is on its way
 
 	pending   []broker.Delivery // wait for quota or link
 	late      []*outgoing       // of a resumed session, wait for quota
@@ -88,7 +93,7 @@ type conn struct {
 func (c *conn) Start(l transport.Link) {
 	c.link = l
 	c.begin()
-	c.heard = c.turn.Now
+	c.heard, c.began = c.turn.Now, c.turn.Now
 	c.deadline = c.turn.Now + c.opt.ConnectTimeout.Milliseconds()
 }
 
@@ -247,6 +252,9 @@ func (c *conn) farewell(code wire.Reason, text string) {
 		return
 	}
 	d := wire.Disconnect{Reason: code}
+	if code == wire.UseAnotherServer || code == wire.ServerMoved {
+		d.Props = d.Props.AppendText(wire.ServerReference, c.opt.ServerReference)
+	}
 	if text != "" && valid(text) {
 		d.Props = d.Props.AppendText(wire.ReasonString, text)
 		if c.maxPacket > 0 && len(d.Append(nil, c.version)) > c.maxPacket {
@@ -341,7 +349,11 @@ func (c *conn) Drained() {
 func (c *conn) Drain() {
 	c.begin()
 	if c.state == running {
-		c.fail(wire.ServerShuttingDown, "server shutting down")
+		if c.opt.ServerReference != "" {
+			c.fail(wire.UseAnotherServer, "server shutting down")
+		} else {
+			c.fail(wire.ServerShuttingDown, "server shutting down")
+		}
 		return
 	}
 	c.detach(true)
@@ -367,7 +379,10 @@ func (c *conn) Tick(time.Time) {
 		c.opt.Logger.Info("mqtt connection timed out before CONNECT", "peer", c.peer())
 		c.detach(true)
 		c.hangUp()
-	case c.state != running || c.paused != 0:
+	case c.state != running:
+	case c.opt.MaxConnectTime > 0 && now-c.began >= c.opt.MaxConnectTime.Milliseconds():
+		c.fail(wire.MaximumConnectTime, "connection has lasted as long as it may")
+	case c.paused != 0:
 	case c.partial != 0:
 		if now-c.partial > max(c.grace, partialGrace)+int64(c.needed)/partialRate {
 			c.fail(wire.KeepAliveTimeout, "packet is not completed")
@@ -404,6 +419,11 @@ func (c *conn) Handle(ev transport.Event) {
 	case eventSuback:
 		if c.state == running {
 			c.subscribed(ev.P.(*pendingSuback))
+		}
+	case eventRetained:
+		c.looking = false
+		if c.state == running {
+			c.pump()
 		}
 	case eventSend:
 		if c.state == running {

@@ -23,6 +23,7 @@ type Server struct {
 	sessions map[sessionKey]*session
 	timers   timers
 	reaper   *conn // stands for Tick as the owner of a session
+	connects pace
 
 	groupsMu sync.Mutex // serialises changes of groups together with those of their queues
 	groups   map[groupKey]*group
@@ -44,6 +45,31 @@ func NewServer(b *broker.Broker, o Options) *Server {
 // New is what a transport listener calls for every accepted connection.
 func (v *Server) New() transport.Session {
 	return &conn{srv: v, opt: &v.opt, broker: v.broker, limit: v.opt.MaxUnauthPacket}
+}
+
+// pace counts what happens within a second of Unix time.
+type pace struct {
+	second int64
+	n      int
+}
+
+// more counts one and reports whether it is within the limit, 0 being none.
+func (p *pace) more(now int64, limit int) bool {
+	if second := now / 1000; second != p.second {
+		p.second, p.n = second, 0
+	}
+	p.n++
+	return limit <= 0 || p.n <= limit
+}
+
+// admits reports whether one more connection may be made now.
+func (v *Server) admits(now int64) bool {
+	if v.opt.ConnectRate <= 0 {
+		return true
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.connects.more(now, v.opt.ConnectRate)
 }
 
 // claim gives the session of a client to c: at once, in which case it returns
@@ -238,7 +264,7 @@ func (v *Server) join(t *broker.Turn, k groupKey, d *broker.Session) (*group, er
 	if g == nil {
 		g = &group{key: k, queue: k.queueName()}
 	}
-	if err := g.declare(t, d); err != nil {
+	if err := g.declare(t, d, v); err != nil {
 		return nil, err
 	}
 	if g.members == 0 {
@@ -249,8 +275,14 @@ func (v *Server) join(t *broker.Turn, k groupKey, d *broker.Session) (*group, er
 	return g, nil
 }
 
-func (g *group) declare(t *broker.Turn, d *broker.Session) error {
-	if _, err := d.DeclareQueue(t, broker.QueueDeclare{Name: g.queue, Durable: true}, nil); err != nil {
+// declare makes and binds the queue. One that is there keeps the limits it was
+// made with.
+func (g *group) declare(t *broker.Turn, d *broker.Session, v *Server) error {
+	q := broker.QueueDeclare{Name: g.queue, Durable: true, Args: v.opt.queueArgs()}
+	if host := v.broker.VHost(g.key.vhost); host != nil {
+		q.Passive = host.Queue(g.queue) != nil
+	}
+	if _, err := d.DeclareQueue(t, q, nil); err != nil {
 		return err
 	}
 	return d.Bind(t, broker.Binding{

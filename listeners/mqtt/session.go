@@ -40,7 +40,7 @@ type session struct {
 	out      outbox
 	received map[uint16]struct{}  // QoS 2 identifiers whose PUBREL is outstanding
 	expected map[uint64]*outgoing // QoS 2 messages sent before a restart, by number in the store
-	retained []retainedItem       // on their way to new subscriptions
+	retained []retainedRun        // on their way to new subscriptions
 
 	index   *topic.Trie[*subscription] // of list without shared ones; nil while they are few
 	matched []*subscription            // scratch of matching
@@ -187,7 +187,7 @@ func (s *session) declare(t *broker.Turn, f *feed, d *broker.Session) error {
 	if f.made {
 		return nil
 	}
-	q := broker.QueueDeclare{Name: f.queue, Durable: s.durable}
+	q := broker.QueueDeclare{Name: f.queue, Durable: s.durable, Args: s.srv.opt.queueArgs()}
 	if f.qos == 0 {
 		q.Durable = false
 		q.Args = broker.Table{{Name: "x-max-length", Value: int64(s.srv.opt.BufferQoS0)}}
@@ -215,7 +215,7 @@ func (s *session) start(t *broker.Turn, f *feed) error {
 	var gone *broker.Error
 	if errors.As(err, &gone) && gone.Kind == broker.NotFound {
 		if f.share != nil {
-			err = f.share.group.declare(t, core)
+			err = f.share.group.declare(t, core, s.srv)
 		} else {
 			f.made = false
 			err = s.bindAll(t, f)

@@ -17,6 +17,7 @@ const (
 	eventAlarm                      // A is the alarms in force
 	eventRelief                     // the store takes publishes again
 	eventSuback                     // P is a *pendingSuback whose subscriptions are durable
+	eventRetained                   // looking for retained messages goes on
 	eventSend                       // P is a []*outgoing that may be sent: their identifiers are durable
 )
 

@@ -41,6 +41,7 @@ type Config struct {
 	AMQP        AMQP        `koanf:"amqp"`
 	MQTT        MQTT        `koanf:"mqtt"`
 	STOMP       STOMP       `koanf:"stomp"`
+	AWS         AWS         `koanf:"aws"`
 	Log         Log         `koanf:"log"`
 }
 
@@ -54,6 +55,7 @@ type Listeners struct {
 	AMQP    AMQPListener    `koanf:"amqp"`
 	MQTT    MQTTListener    `koanf:"mqtt"`
 	STOMP   STOMPListener   `koanf:"stomp"`
+	AWS     AWSListener     `koanf:"aws"`
 	Metrics MetricsListener `koanf:"metrics"`
 }
 
@@ -158,22 +160,12 @@ func defaults() map[string]any {
 		"amqp.channel_max":                 2047,
 		"amqp.frame_max":                   131072,
 		"amqp.heartbeat":                   60,
-		"mqtt.vhost":                       "/",
-		"mqtt.ignore_colons":               false,
-		"mqtt.max_packet_size":             "16MiB",
-		"mqtt.max_keepalive":               0,
-		"mqtt.receive_maximum":             65535,
-		"mqtt.inflight":                    2048,
-		"mqtt.topic_aliases":               64,
-		"mqtt.max_subscriptions":           10000,
-		"mqtt.qos0_buffer":                 1000,
-		"mqtt.session_expiry_max":          0,
-		"mqtt.v3_session_expiry":           0,
-		"mqtt.keep_refused":                false,
 		"log.level":                        "info",
 		"log.format":                       "text",
 	}
+	maps.Copy(all, mqttDefaults())
 	maps.Copy(all, stompDefaults())
+	maps.Copy(all, awsDefaults())
 	return all
 }
 
@@ -307,6 +299,7 @@ func (c *Config) validate() error {
 	}
 	checks = append(checks, c.MQTT.checks()...)
 	checks = append(checks, c.stompChecks()...)
+	checks = append(checks, c.awsChecks()...)
 	for _, check := range checks {
 		if check.bad {
 			return fmt.Errorf("configuration: %s", check.text)
