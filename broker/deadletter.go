@@ -45,10 +45,10 @@ func (s *Session) Reject(t *Turn, q *Queue, leases []Lease, r Rejection) {
 
 // deadLetters reports whether the configuration sends a dead message anywhere.
 func (cfg *QueueConfig) deadLetters(c *corpse) bool {
-	if c.to != "" || cfg.DeadLetterSet {
-		return true
+	if c.reason == DeathExpired && cfg.DropExpired {
+		return false
 	}
-	return cfg.fallback(c) != ""
+	return c.to != "" || cfg.DeadLetterSet || cfg.fallback(c) != ""
 }
 
 // fallback is the queue that gets a dead message which nothing else is

@@ -59,6 +59,10 @@ type Notes struct {
 	ReplyTo      string // replaces the reply-to property on delivery (direct reply)
 	StreamFilter string
 
+	// Origin is remembered with DedupID, and told to those who publish the
+	// same id again. It is not stored with the message.
+	Origin string
+
 	GroupClose bool      // the message is the last of its group: the next one may go to another consumer
 	Schedule   *Schedule // of a delayed message that comes more than once; nil for most
 	Occurrence uint32    // which one this is of a message that comes more than once, from 1; 0: it comes once

@@ -24,7 +24,9 @@ type Queue struct {
 	// Read without the lock.
 	ttl   atomic.Int64 // effective message TTL in ms; -1: none
 	gated atomic.Bool  // publishes need admission: reject-publish or deduplication
+	aged  atomic.Bool  // the TTL counts from when the broker accepted a message
 	ended atomic.Bool  // close ran
+	forms atomic.Pointer[map[formKey]string]
 
 	timer int // place in engine.timers plus one, under their lock; 0: none
 
@@ -38,9 +40,9 @@ type Queue struct {
 	ledger     ledger
 	consumers  consumers
 	getters    []getter
-	waiters    []waiter
-	waits      uint64 // last id given to a waiter
-	batch      uint64 // last Receive
+	waiters    waiters
+	leased     map[place]int32 // slots of leases without owner
+	batch      uint64          // last Receive
 	groups     groupTable
 	dedup      dedupTable
 	timed      timedHeap[place] // hot entries whose expiry does not follow their order
@@ -142,6 +144,8 @@ func (q *Queue) Kind() QueueKind { return q.kind }
 func (q *Queue) adopt(cfg QueueConfig) {
 	q.cfg = cfg
 	q.ttl.Store(cfg.MessageTTL)
+	q.aged.Store(cfg.AgedTTL)
+	q.groups.on = q.groups.on || cfg.LeaseGroups
 	q.gated.Store(cfg.Overflow != DropHead && (cfg.MaxLength >= 0 || cfg.MaxLengthBytes >= 0) || cfg.DedupWindow > 0)
 }
 
@@ -174,14 +178,16 @@ func (q *Queue) configure(t *Turn, cfg QueueConfig) {
 }
 
 // recover takes over what the store kept of the queue's lanes.
-func (q *Queue) recover(t *Turn, lanes map[LaneID]LaneState) {
+func (q *Queue) recover(t *Turn, lanes map[LaneID]LaneState, handed func(level int, last uint64) uint64) {
 	q.mu.Lock()
 	q.lastUsed = t.Now
 	if q.stream != nil {
 		q.stream.recover(lanes[q.base])
 	} else {
 		for i := range q.lanes {
-			q.recoverLane(t, &q.lanes[i], lanes[q.lanes[i].id])
+			l := &q.lanes[i]
+			q.recoverLane(t, l, lanes[l.id])
+			l.handed = handed(i, l.last)
 		}
 		q.delay.recover(lanes[q.delay.id])
 	}
@@ -245,6 +251,9 @@ func (q *Queue) purge(t *Turn) int {
 		for i := range q.lanes {
 			q.purgeLane(&q.lanes[i])
 		}
+		if q.groups.index != nil {
+			q.groups.index.emptied()
+		}
 		q.serve(t) // who waited for a read is told that there is nothing
 	}
 	q.leave(t)
@@ -268,6 +277,7 @@ func (q *Queue) purgeLane(l *lane) {
 		q.readyBytes -= l.cold.bytes
 		q.settleCold(l)
 		l.thaw(nil)
+		l.removed = nil
 		l.cold.from = l.last + 1
 		l.epoch++
 		l.reading = false
@@ -305,13 +315,15 @@ func (q *Queue) close(t *Turn) (ready int) {
 	}
 	q.consumers, q.getters = consumers{}, nil
 	q.abandonLeases()
-	for _, w := range q.waiters {
-		q.calls = append(q.calls, w.call)
+	for w := q.waiters.first; w != nil; w = q.waiters.first {
+		q.waiters.remove(w)
+		q.calls = append(q.calls, w.Wake)
 	}
 	copy(q.lanes, newLanes(len(q.lanes), q.base)) // their number is read without the lock
 	q.ready, q.readyBytes, q.memory, q.thin = 0, 0, 0, 0
 	q.delay.clear()
-	q.waiters, q.dead, q.buried, q.stranded, q.reads = nil, nil, nil, nil, nil
+	q.leased, q.groups.index = nil, nil
+	q.dead, q.buried, q.stranded, q.reads = nil, nil, nil, nil
 	q.timed, q.deadlines = timedHeap[place]{}, timedHeap[Lease]{}
 	q.out.Settles, q.out.Counts, q.out.Trims = nil, nil, nil
 	q.forgetAllIDs()
@@ -475,6 +487,9 @@ func (q *Queue) expiry(t *Turn, m *Message) int64 {
 	}
 	if ttl < 0 || q.kind == KindStream {
 		return 0
+	}
+	if q.aged.Load() && m.TTL < 0 {
+		return m.Received + ttl
 	}
 	return t.Now + ttl
 }

@@ -41,10 +41,16 @@ type recovery struct {
 	byKind  map[string][]Definition
 	lanes   map[LaneID]LaneState
 	orphans change
+
+	retired bool                // the last stop was a clean one
+	handed  map[string][]uint64 // then: marks of queues, by the key of their definition
 }
 
 func (r *recovery) run() error {
 	r.orphans = change{broker: r.broker, turn: r.turn}
+	if err := r.retirement(); err != nil {
+		return err
+	}
 	steps := []struct {
 		kind  string
 		parts int
@@ -273,7 +279,7 @@ func (r *recovery) queue(key []string, d Definition) error {
 	if end := uint64(val.Lane + laneSpan(cfg) - 1); end > r.broker.lanes.Load() {
 		r.broker.lanes.Store(end)
 	}
-	m.queue.recover(r.turn, r.lanes)
+	m.queue.recover(r.turn, r.lanes, r.marks(d.Key))
 	return nil
 }
 

@@ -18,7 +18,7 @@ func init() {
 		"unsubscribe": (*call).unsubscribe, "get": (*call).get, "receive": (*call).receive, "settle": (*call).settle,
 		"close": (*call).close, "credit": (*call).credit, "flow": (*call).flow, "begin": (*call).begin,
 		"commit": (*call).commit, "rollback": (*call).rollback, "store": (*call).store, "advance": (*call).advance,
-		"crash": (*call).crash, "stats": (*call).stats, "pause": (*call).pause, "resume": (*call).resume,
+		"crash": (*call).crash, "restart": (*call).restart, "stats": (*call).stats, "pause": (*call).pause, "resume": (*call).resume,
 		"replies": (*call).replies, "prepare": (*call).prepare, "prepared": (*call).prepared,
 		"decide": (*call).decide, "browse": (*call).browse, "reject": (*call).reject,
 	}
@@ -210,6 +210,17 @@ func (c *call) advance() {
 func (c *call) crash() {
 	keep, _ := strconv.Atoi(c.next())
 	c.report(c.world.Crash(keep, nil))
+}
+
+// restart: a clean stop and a start.
+func (c *call) restart() {
+	for len(c.world.Clients) > 0 {
+		c.world.Leave(c.world.Clients[0])
+	}
+	c.world.Commit()
+	c.world.Broker.Retire(c.world.Turn)
+	c.world.Commit()
+	c.report(c.world.Crash(0, nil))
 }
 
 // stats QUEUE

@@ -380,6 +380,7 @@ func (n *node) close() error {
 	return errors.Join(append(errs,
 		n.server.Shutdown(ctx),
 		n.stopClock(),
+		n.retire(),
 		n.store.Close(),
 		n.raft.Close(),
 	)...)
@@ -388,6 +389,14 @@ func (n *node) close() error {
 func (n *node) stopClock() error {
 	close(n.ticker)
 	<-n.ticked
+	return nil
+}
+
+// retire stores what only a clean stop knows.
+func (n *node) retire() error {
+	t := newTurn()
+	defer endTurn(t)
+	n.core.Retire(t)
 	return nil
 }
 
