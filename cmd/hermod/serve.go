@@ -77,6 +77,7 @@ type node struct {
 	store  *persistence.Store
 	core   *broker.Broker
 	server *transport.Server
+	certs  *certificates  // nil until a TLS listener wants them
 	stop   []func() error // metrics and admin
 
 	disk struct {
@@ -292,7 +293,7 @@ func (n *node) openListeners() error {
 	if l.TLSAddress == config.Off {
 		return nil
 	}
-	secure, err := tlsConfig(c.TLS)
+	secure, err := n.tlsConfig()
 	if err != nil {
 		return err
 	}
@@ -305,6 +306,7 @@ func (n *node) listen(l transport.Listener) error {
 	if l.Address == config.Off {
 		return nil
 	}
+	l.Identify = clientName(n.config.TLS.ClientName)
 	addr, err := n.server.Listen(l)
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", l.Name, err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -56,15 +57,16 @@ func (n *node) openMQTT() error {
 	web.WebSocket = &transport.WebSocket{
 		Paths: []string{"/mqtt", "/ws"}, Protocols: []string{"mqtt", "mqttv3.1"}, Origins: l.Origins,
 	}
-	if err := n.listen(web); err != nil || l.TLSAddress == config.Off {
+	if err := n.listen(web); err != nil || l.TLSAddress == config.Off && l.WebSocketTLS == config.Off {
 		return err
 	}
-	secure, err := tlsConfig(n.config.TLS)
+	secure, err := n.tlsConfig()
 	if err != nil {
 		return err
 	}
 	plain.Name, plain.Address, plain.TLS = "mqtts", l.TLSAddress, secure
-	return n.listen(plain)
+	web.Name, web.Address, web.TLS = "mqtt-websocket-tls", l.WebSocketTLS, secure
+	return errors.Join(n.listen(plain), n.listen(web))
 }
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }

@@ -88,10 +88,9 @@ func (c *conn) credentials() (vhost string, cred broker.Credentials) {
 	if p.HasUsername {
 		return vhost, cred
 	}
-	if i := c.link.Info(); i != nil && i.TLS != nil && len(i.TLS.VerifiedChains) > 0 && len(i.TLS.PeerCertificates) > 0 {
+	if name := c.link.Info().Identity(); name != "" {
 		cred.Mechanism = "EXTERNAL"
-		cred.PeerIdentity = i.TLS.PeerCertificates[0].Subject.CommonName
-		cred.User = cred.PeerIdentity
+		cred.PeerIdentity, cred.User = name, name
 	} else {
 		cred.Mechanism = "ANONYMOUS"
 	}
