@@ -114,6 +114,7 @@ type userValue struct {
 	Algorithm string   `json:"hashing_algorithm"`
 	Hash      string   `json:"password_hash"`
 	Tags      []string `json:"tags"`
+	Scram     string   `json:"scram,omitempty"`
 }
 
 // parameterKey names a runtime parameter; vhost is "" for global ones.

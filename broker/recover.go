@@ -146,7 +146,11 @@ func (r *recovery) user(key []string, d Definition) error {
 	if err != nil {
 		return err
 	}
-	r.broker.auth.users[key[0]] = &account{User: User{Name: key[0], Tags: val.Tags}, hash: hash}
+	scram, err := password.ParseScram(val.Scram)
+	if err != nil {
+		return err
+	}
+	r.broker.auth.users[key[0]] = &account{User: User{Name: key[0], Tags: val.Tags}, hash: hash, scram: scram}
 	return nil
 }
 
