@@ -77,6 +77,7 @@ type node struct {
 	store  *persistence.Store
 	core   *broker.Broker
 	server *transport.Server
+	mqtt   *mqtt.Server   // for metrics
 	certs  *certificates  // nil until a TLS listener wants them
 	stop   []func() error // metrics and admin
 
@@ -349,6 +350,7 @@ func (n *node) samples() []http.Sample {
 		{Name: "hermod_store_corrupt_blocks_total", Help: "Blocks whose checksum was wrong", Counter: true, Value: float64(st.CorruptBlocks)},
 		{Name: "hermod_store_lost_messages_total", Help: "Messages given up because of corruption", Counter: true, Value: float64(st.Lost)},
 	}
+	list = append(list, mqttSamples(n.mqtt)...)
 	var accepted, refused uint64
 	for _, l := range n.server.Stats() {
 		accepted += l.Accepted
