@@ -21,8 +21,7 @@ type queue struct {
 
 	now atomic.Pointer[settings]
 
-	sending  sync.Mutex // orders what is sent to a FIFO queue
-	sequence uint64
+	sending sync.Mutex // orders what is sent to a FIFO queue
 
 	mu       sync.Mutex
 	purged   int64 // Unix ms of the last purge

@@ -18,7 +18,6 @@ import (
 // sending is one message on its way: what it becomes and what its sender is
 // told.
 type sending struct {
-	id      string // of a batch's entry
 	publish broker.Publish
 	uuid    aws.UUID
 	seq     uint64
