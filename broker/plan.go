@@ -92,7 +92,7 @@ func (p *plan) offer(t *Turn, m *Message, q *Queue, at int64, published bool) (r
 // the store and the order is not at stake.
 func (p *plan) run(t *Turn, ordered bool) {
 	b := &p.batch
-	if !ordered && len(b.Publishes)+len(b.Settles) == 0 {
+	if !ordered && len(b.Publishes)+len(b.Settles)+len(b.Trims)+len(b.Definitions) == 0 {
 		p.Committed(t)
 		return
 	}

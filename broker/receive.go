@@ -302,6 +302,9 @@ func (q *Queue) remove(p Place) bool {
 		return true
 	}
 	if i := q.leaseAt(p); i >= 0 {
+		if q.ledger.slots[i].prepared != nil {
+			return false // its transaction decides
+		}
 		gone := q.takeLease(i)
 		q.forget(l.level, &gone.entry)
 		return true

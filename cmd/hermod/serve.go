@@ -77,6 +77,8 @@ type node struct {
 	store  *persistence.Store
 	core   *broker.Broker
 	server *transport.Server
+	mqtt   *mqtt.Server   // for metrics
+	certs  *certificates  // nil until a TLS listener wants them
 	stop   []func() error // metrics and admin
 
 	disk struct {
@@ -292,7 +294,7 @@ func (n *node) openListeners() error {
 	if l.TLSAddress == config.Off {
 		return nil
 	}
-	secure, err := tlsConfig(c.TLS)
+	secure, err := n.tlsConfig()
 	if err != nil {
 		return err
 	}
@@ -305,6 +307,7 @@ func (n *node) listen(l transport.Listener) error {
 	if l.Address == config.Off {
 		return nil
 	}
+	l.Identify = clientName(n.config.TLS.ClientName)
 	addr, err := n.server.Listen(l)
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", l.Name, err)
@@ -347,6 +350,7 @@ func (n *node) samples() []http.Sample {
 		{Name: "hermod_store_corrupt_blocks_total", Help: "Blocks whose checksum was wrong", Counter: true, Value: float64(st.CorruptBlocks)},
 		{Name: "hermod_store_lost_messages_total", Help: "Messages given up because of corruption", Counter: true, Value: float64(st.Lost)},
 	}
+	list = append(list, mqttSamples(n.mqtt)...)
 	var accepted, refused uint64
 	for _, l := range n.server.Stats() {
 		accepted += l.Accepted

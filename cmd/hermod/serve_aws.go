@@ -33,7 +33,7 @@ func (n *node) openAWS() error {
 	if err := n.listen(plain); err != nil || l.TLSAddress == config.Off {
 		return err
 	}
-	secure, err := tlsConfig(n.config.TLS)
+	secure, err := n.tlsConfig()
 	if err != nil {
 		return err
 	}
