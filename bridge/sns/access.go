@@ -6,6 +6,12 @@ import (
 	"github.com/hermodmq/hermod/broker"
 )
 
+// signed reports whether the call came with a signature. Without one it may
+// still have a caller, if the endpoint takes anybody.
+func (c *call) signed() bool {
+	return c.Caller != nil && (c.Header("authorization") != "" || c.Form.Has("X-Amz-Signature"))
+}
+
 // topicARN checks the form of a topic's name; parameter is how errors call it.
 func (c *call) topicARN(parameter, arn string) (aws.ARN, *aws.Error) {
 	if arn == "" {
@@ -73,7 +79,7 @@ func (c *call) permitted(name, arn, action string) *aws.Error {
 	case "Subscribe", "GetTopicAttributes", "ListSubscriptionsByTopic", "ListTagsForResource", "GetDataProtectionPolicy":
 		write = false
 	}
-	err := c.Caller.Do(func(s *broker.Session) error { return s.CheckTopic(write, broker.TopicExchange, name) })
+	err := c.Caller.Do(func(s *broker.Session) error { return s.MayUseTopic(write, name) })
 	if err != nil {
 		return denied(c.Caller.ARN(), action, arn)
 	}

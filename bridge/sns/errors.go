@@ -34,7 +34,6 @@ func shortARN(parameter string, elements int) *aws.Error {
 var (
 	errTopic        = notFound("Topic")
 	errSubscription = notFound("Subscription")
-	errThrottled    = refuse(429, "Throttled", "Rate exceeded")
 )
 
 func denied(principal, action, resource string) *aws.Error {

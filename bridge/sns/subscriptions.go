@@ -324,7 +324,7 @@ func (c *call) confirmSubscription() *aws.Error {
 		}
 		if sub.Pending {
 			changed := sub.with()
-			changed.Pending, changed.Authenticated, changed.Locked = false, c.Caller != nil, locked
+			changed.Pending, changed.Authenticated, changed.Locked = false, c.signed(), locked
 			c.replaceSubscription(changed, t)
 			s.runReplay(changed)
 		}
@@ -372,12 +372,12 @@ func (c *call) unsubscribe() *aws.Error {
 		return nil
 	}
 	switch {
-	case c.Caller == nil && sub.Locked:
+	case !c.signed() && sub.Locked:
 		return refuse(403, "AuthorizationError", "The subscription can only be deleted by a request that is signed by its owner.")
 	case c.Caller != nil && !c.Caller.System() && c.Caller.Account != sub.Owner && c.Caller.Account != t.account:
 		return denied(c.Caller.ARN(), "Unsubscribe", t.ARN)
 	}
-	byLink := c.Caller == nil
+	byLink := !c.signed()
 	changed := t.with()
 	changed.Deleted++
 	c.s.complete(changed)

@@ -24,6 +24,9 @@ func (n *node) openAWS() error {
 	if err != nil {
 		return err
 	}
+	if err := n.openSNS(ep, plainQueues{ep}); err != nil {
+		return err
+	}
 	options := web.Options{Logger: n.log.With("component", "aws"), Refuse: refuseAWS}
 	handler := web.HandlerFunc(func(t *broker.Turn, x *web.Exchange) { ep.Serve(t, x.Request, peerOf(x.Info()), x) })
 	plain := transport.Listener{

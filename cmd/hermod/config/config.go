@@ -169,6 +169,7 @@ func defaults() map[string]any {
 	maps.Copy(all, mqttDefaults())
 	maps.Copy(all, stompDefaults())
 	maps.Copy(all, awsDefaults())
+	maps.Copy(all, snsDefaults())
 	return all
 }
 
@@ -307,6 +308,7 @@ func (c *Config) validate() error {
 	checks = append(checks, c.MQTT.checks()...)
 	checks = append(checks, c.stompChecks()...)
 	checks = append(checks, c.awsChecks()...)
+	checks = append(checks, c.snsChecks()...)
 	for _, check := range checks {
 		if check.bad {
 			return fmt.Errorf("configuration: %s", check.text)
