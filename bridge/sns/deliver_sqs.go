@@ -48,7 +48,7 @@ func (s *Service) target(arn string, t *topic) (q *broker.Queue, account string,
 	if !ok {
 		return nil, "", permanent(codeNoQueue, "The specified queue does not exist.")
 	}
-	if !s.opt.Queues.Allows(q, arn, t.ARN, t.account) {
+	if !s.opt.Queues.Allows(arn, t.ARN, t.account) {
 		return nil, "", permanent("AccessDenied", "Access to the resource "+arn+" is denied.")
 	}
 	return q, a.Account, nil

@@ -59,8 +59,8 @@ func (t *topic) number(now int64, group, id string, message aws.UUID) (d dedup, 
 	if d, ok := st.recent[key]; ok && d.At > now-dedupWindow {
 		return d, true, broker.Definition{}
 	}
-	// Derived from the clock, numbers go on rising over restarts.
-	st.sequence = max(st.sequence+1, sequenceBase+uint64(now)*1_000_000)
+	// Derived from the clock as those of SQS, numbers go on rising over restarts.
+	st.sequence = max(st.sequence+1, sequenceBase+uint64(now)<<20)
 	d = dedup{message.String(), st.sequence, now}
 	t.remember(key, d)
 	raw, _ := json.Marshal(d)

@@ -34,11 +34,20 @@ func (s *Service) queueMessage(now int64, t *topic, sub *subscription, queue str
 		c.Sequence = n.sequence
 	}
 	notes := s.queueNotes(t, fifo, n)
+	if fifo {
+		notes.Origin = c.ID.String() + " " + sequenceText(c.Sequence)
+	}
+	if delay := s.opt.Queues.Delay(sub.Endpoint); delay > 0 {
+		if notes == nil {
+			notes = new(broker.Notes)
+		}
+		notes.DeliverAt = now + 1000*delay
+	}
 	if sub.raw {
 		if len(n.attributes) > message.MaxAttributes {
 			return nil, permanent("InvalidParameterValue", "The message has more than 10 attributes, which raw delivery to a queue cannot have.")
 		}
-		if notes == nil == (m.Notes == nil) && m.Format == broker.FormatAWS && !fifo && !t.fifo && n.structure == "" && n.subject == "" {
+		if notes == nil && m.Notes == nil && m.Format == broker.FormatAWS && !fifo && !t.fifo && n.structure == "" && n.subject == "" {
 			return m, nil
 		}
 		c.Attributes = n.attributes

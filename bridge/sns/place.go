@@ -107,7 +107,7 @@ func (s *Service) directQueue(sub *subscription, topic *topic) *broker.Queue {
 		return nil
 	}
 	q, ok := s.opt.Queues.Resolve(a.Account, a.Resource)
-	if !ok || !s.opt.Queues.Allows(q, sub.Endpoint, topic.ARN, topic.account) {
+	if !ok || !s.opt.Queues.Allows(sub.Endpoint, topic.ARN, topic.account) {
 		return nil
 	}
 	return q

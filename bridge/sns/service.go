@@ -29,9 +29,11 @@ const (
 type Queues interface {
 	// Resolve finds a queue by account and name.
 	Resolve(account, name string) (*broker.Queue, bool)
-	// Allows reports whether a topic of an account may send to q, whose ARN is
-	// queue.
-	Allows(q *broker.Queue, queue, topic, account string) bool
+	// Allows reports whether a topic of an account may send to the queue with
+	// an ARN.
+	Allows(queue, topic, account string) bool
+	// Delay is for how many seconds the queue with an ARN holds messages back.
+	Delay(queue string) int64
 }
 
 // HTTPOptions say how endpoints are called.

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/hermodmq/hermod/bridge/endpoint"
 	"github.com/hermodmq/hermod/bridge/message"
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/cmd/hermod/admin"
@@ -77,6 +78,7 @@ type node struct {
 	store  *persistence.Store
 	core   *broker.Broker
 	server *transport.Server
+	aws    *endpoint.Endpoint
 	mqtt   *mqtt.Server   // for metrics
 	certs  *certificates  // nil until a TLS listener wants them
 	stop   []func() error // metrics and admin
@@ -115,7 +117,7 @@ func serve(c *config.Config) error {
 }
 
 func (n *node) open() error {
-	steps := []func() error{n.openStore, n.openCore, n.openServer, n.openListeners, n.openMQTT, n.openSTOMP, n.openAWS, n.openMetrics, n.openAdmin}
+	steps := []func() error{n.openStore, n.openCore, n.openServices, n.openServer, n.openListeners, n.openMQTT, n.openSTOMP, n.openAWS, n.openMetrics, n.openAdmin}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err

@@ -6,8 +6,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hermodmq/hermod/bridge/aws"
+	"github.com/hermodmq/hermod/bridge/aws/policy"
 	"github.com/hermodmq/hermod/bridge/endpoint"
 	"github.com/hermodmq/hermod/bridge/sns"
+	"github.com/hermodmq/hermod/bridge/sqs"
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/cmd/hermod/config"
 )
@@ -15,7 +18,7 @@ import (
 const snsTick = 250 * time.Millisecond
 
 // openSNS registers SNS with the endpoint of the AWS services.
-func (n *node) openSNS(ep *endpoint.Endpoint, queues sns.Queues) error {
+func (n *node) openSNS(ep *endpoint.Endpoint, queues *sqs.Service) error {
 	c := &n.config.AWS.SNS
 	allow, err := config.Networks(c.Allow)
 	if err != nil {
@@ -26,7 +29,7 @@ func (n *node) openSNS(ep *endpoint.Endpoint, queues sns.Queues) error {
 		return err
 	}
 	s := sns.New(ep, sns.Options{
-		Queues: queues, BaseURL: n.snsBase(), SignQueues: c.SignQueues, Retention: duration(c.Retention), Parked: duration(c.ParkedRetry),
+		Queues: snsQueues{queues, c.EnforceQueuePolicy}, BaseURL: n.snsBase(), SignQueues: c.SignQueues, Retention: duration(c.Retention), Parked: duration(c.ParkedRetry),
 		HTTP: sns.HTTPOptions{Timeout: duration(c.Timeout), Allow: allow, Deny: deny, Workers: c.Workers},
 		Mail: sns.MailOptions(c.Mail),
 		Webhooks: map[string]string{
@@ -42,12 +45,8 @@ func (n *node) openSNS(ep *endpoint.Endpoint, queues sns.Queues) error {
 	t := newTurn()
 	s.Start(t)
 	endTurn(t)
-	stop := every(snsTick, func() {
-		t := newTurn()
-		s.Tick(t)
-		endTurn(t)
-	})
-	n.stop = append(n.stop, stop, s.Close)
+	n.every(snsTick, s.Tick)
+	n.stop = append(n.stop, s.Close)
 	return nil
 }
 
@@ -80,17 +79,26 @@ func (n *node) snsBase() string {
 	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
-// plainQueues is SQS without its service: queues by their own names, no
-// policies.
-type plainQueues struct{ endpoint *endpoint.Endpoint }
-
-func (p plainQueues) Resolve(account, name string) (*broker.Queue, bool) {
-	v := p.endpoint.VHostOf(account)
-	if v == nil {
-		return nil, false
-	}
-	q := v.Queue(name)
-	return q, q != nil
+// snsQueues is what SNS has to know of the queues of SQS.
+type snsQueues struct {
+	*sqs.Service
+	enforce bool // a queue's policy must allow its topics
 }
 
-func (plainQueues) Allows(*broker.Queue, string, string, string) bool { return true }
+// Allows implements sns.Queues.
+func (q snsQueues) Allows(queue, topic, account string) bool {
+	d := q.Policy(queue).Evaluate(&policy.Request{
+		Service: "sns.amazonaws.com", Action: "SQS:SendMessage", Resource: queue,
+		Condition: func(key string) []string {
+			switch key {
+			case "aws:sourcearn":
+				return []string{topic}
+			case "aws:sourceaccount", "aws:sourceowner":
+				return []string{account}
+			}
+			return nil
+		},
+	})
+	a, _, _ := aws.ParseARN(queue)
+	return d == policy.Allow || d == policy.None && !q.enforce && a.Account == account
+}

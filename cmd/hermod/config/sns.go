@@ -7,14 +7,15 @@ import (
 
 // SNS configures the SNS service.
 type SNS struct {
-	BaseURL     string   `koanf:"base_url"`     // in links of confirmations and notifications; "" is aws.base_url, or this host
-	Allow       []string `koanf:"allow"`        // networks that HTTP endpoints may be in; empty: all
-	Deny        []string `koanf:"deny"`         // networks they may not be in, whatever allow says
-	Timeout     string   `koanf:"timeout"`      // of one attempt to deliver
-	Workers     int      `koanf:"workers"`      // attempts at a time
-	SignQueues  bool     `koanf:"sign_queues"`  // sign notifications in SQS queues
-	Retention   string   `koanf:"retention"`    // of what no delivery policy covers any more; 0s drops it as AWS does
-	ParkedRetry string   `koanf:"parked_retry"` // between attempts to deliver that
+	BaseURL            string   `koanf:"base_url"`             // in links of confirmations and notifications; "" is aws.base_url, or this host
+	Allow              []string `koanf:"allow"`                // networks that HTTP endpoints may be in; empty: all
+	Deny               []string `koanf:"deny"`                 // networks they may not be in, whatever allow says
+	Timeout            string   `koanf:"timeout"`              // of one attempt to deliver
+	Workers            int      `koanf:"workers"`              // attempts at a time
+	EnforceQueuePolicy bool     `koanf:"enforce_queue_policy"` // an SQS queue gets a topic's messages only if its policy allows it
+	SignQueues         bool     `koanf:"sign_queues"`          // sign notifications in SQS queues
+	Retention          string   `koanf:"retention"`            // of what no delivery policy covers any more; 0s drops it as AWS does
+	ParkedRetry        string   `koanf:"parked_retry"`         // between attempts to deliver that
 
 	Mail     SNSMail     `koanf:"mail"`
 	Webhooks SNSWebhooks `koanf:"webhooks"`
@@ -46,6 +47,7 @@ func snsDefaults() map[string]any {
 		"aws.sns.timeout":              "15s",
 		"aws.sns.workers":              256,
 		"aws.sns.sign_queues":          true,
+		"aws.sns.enforce_queue_policy": false,
 		"aws.sns.retention":            "336h",
 		"aws.sns.parked_retry":         "10m",
 		"aws.sns.mail.address":         "",
