@@ -34,11 +34,15 @@ func (n *node) openwireListener(server *openwire.Server, name, address string) t
 	o := openwire.Options{
 		Broker: n.config.Node.Name, URL: c.BrokerURL,
 		DefaultVHost: c.DefaultVHost, DefaultUser: c.DefaultUser, DefaultPassword: c.DefaultPassword,
-		DeadLetterQueue: c.DeadLetterQueue, IndividualDeadLetters: c.DeadLetters == "individual",
+		DeadLetterQueue: c.DeadLetterQueue, IndividualDeadLetters: c.Individual,
 		FailIfNoSpace: c.FailIfNoSpace, LastImage: c.LastImage,
 		ConnectedBrokers: c.ConnectedBrokers, Rebalance: c.Rebalance,
 		MaxInactivity: time.Duration(c.MaxInactivity) * time.Millisecond,
 		Logger:        n.log.With("component", "openwire"),
+	}
+	limits, _ := c.Limits()
+	for _, l := range limits {
+		o.PendingLimits = append(o.PendingLimits, openwire.PendingLimit(l))
 	}
 	if o.MaxInactivity == 0 {
 		o.MaxInactivity = -1

@@ -114,7 +114,6 @@ type conn struct {
 	settles  delivery.Settles
 	owed     delivery.Owed
 	holding  []*consumer // consumers with deliveries held back
-	tags     uint64      // of subscriptions
 	calls    map[uint64]func(ok bool)
 	lastCall uint64
 	taken    []delivery.Unsettled[lent]

@@ -268,7 +268,7 @@ func (c *conn) makeQueue(name string) error {
 
 // deadLetters is the queue for the dead letters of a destination.
 func (c *conn) deadLetters(kind, name string) string {
-	if c.opt.IndividualDeadLetters {
+	if matches(c.opt.IndividualDeadLetters, name) {
 		return c.opt.DeadLetterQueue + "." + kind + name
 	}
 	return c.opt.DeadLetterQueue
@@ -278,7 +278,7 @@ func (c *conn) deadLetters(kind, name string) string {
 // consumer.
 func (c *conn) subscribe(cons *consumer, s *wire.ConsumerInfo, topics []broker.Destination) (string, error) {
 	d := broker.QueueDeclare{Name: "openwire-subscription-" + randomText(), Exclusive: true, AutoDelete: true}
-	if n := s.MaximumPendingMessageLimit; n > 0 {
+	if n := c.pendingLimit(s, topics); n > 0 {
 		d.Args = broker.Table{{Name: "x-max-length", Value: int64(n)}}
 	}
 	broker.MarkSubscription(&d)
@@ -293,6 +293,22 @@ func (c *conn) subscribe(cons *consumer, s *wire.ConsumerInfo, topics []broker.D
 		}
 	}
 	return d.Name, nil
+}
+
+// pendingLimit bounds what waits for a consumer of topics beyond its prefetch;
+// 0 is no bound.
+func (c *conn) pendingLimit(s *wire.ConsumerInfo, topics []broker.Destination) int {
+	if s.MaximumPendingMessageLimit > 0 {
+		return int(s.MaximumPendingMessageLimit)
+	}
+	for _, l := range c.opt.PendingLimits {
+		for _, t := range topics {
+			if matches([]string{l.Topic}, t.Name) {
+				return l.Messages
+			}
+		}
+	}
+	return 0
 }
 
 // startDurable reads the queue of a durable subscription.

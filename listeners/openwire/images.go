@@ -53,11 +53,8 @@ func (x *images) matching(vhost, pattern string) []*broker.Message {
 // keepImage remembers a message that was sent to a topic of those whose last
 // message is kept.
 func (c *conn) keepImage(m *broker.Message) {
-	for _, p := range c.opt.LastImage {
-		if topic.Match(topic.ActiveMQ(p), m.RoutingKey) {
-			c.server.images.keep(c.core.VHost().Name(), m)
-			return
-		}
+	if matches(c.opt.LastImage, m.RoutingKey) {
+		c.server.images.keep(c.core.VHost().Name(), m)
 	}
 }
 

@@ -3,6 +3,8 @@ package openwire
 import (
 	"log/slog"
 	"time"
+
+	"github.com/hermodmq/hermod/broker/topic"
 )
 
 // Options configure the OpenWire listener. The zero value of a field means its
@@ -20,18 +22,24 @@ type Options struct {
 	DefaultUser, DefaultPassword string
 
 	// DeadLetterQueue gets what clients poison and what expires from queues
-	// that were made for them; "ActiveMQ.DLQ". With IndividualDeadLetters every
-	// destination has a queue of its own, whose name begins so.
+	// that were made for them; "ActiveMQ.DLQ". Destinations whose names
+	// IndividualDeadLetters matches have a queue of their own, whose name begins
+	// so. These and the lists below are names with the wildcards * and >.
 	DeadLetterQueue       string
-	IndividualDeadLetters bool
+	IndividualDeadLetters []string
 
-	// FailIfNoSpace refuses messages for which there is no room instead of
-	// keeping their producer waiting.
-	FailIfNoSpace bool
+	// FailIfNoSpace are destinations for which there is an exception when there
+	// is no room for a message, instead of a wait.
+	FailIfNoSpace []string
 
-	// LastImage are topics, with wildcards, whose last message a retroactive
-	// consumer gets at once.
+	// LastImage are topics whose last message a retroactive consumer gets at
+	// once.
 	LastImage []string
+
+	// PendingLimits bound what waits, beyond its prefetch, for a slow consumer
+	// of a topic that is not durable: the oldest messages are dropped. The first
+	// that matches counts; what the client asks for comes before.
+	PendingLimits []PendingLimit
 
 	// ConnectedBrokers is told to clients that fail over: where else they may
 	// connect. With Rebalance they are asked to spread over these.
@@ -52,6 +60,22 @@ type Options struct {
 	HandshakeTimeout time.Duration // from accept to the login; 10 s
 
 	Logger *slog.Logger // nil is silent
+}
+
+// PendingLimit is a bound for the topics that a name with wildcards stands for.
+type PendingLimit struct {
+	Topic    string
+	Messages int
+}
+
+// matches reports whether a name is among those that wildcards stand for.
+func matches(list []string, name string) bool {
+	for _, p := range list {
+		if topic.Match(topic.ActiveMQ(p), name) {
+			return true
+		}
+	}
+	return false
 }
 
 // frameOverhead is what a frame may have beside the body of its message.

@@ -118,7 +118,7 @@ func (c *conn) publish(m *wire.Message, frame []byte) (answered bool, err error)
 		}
 	}
 	if full := c.noRoom(&p.cache, m); full {
-		if c.opt.FailIfNoSpace {
+		if matches(c.opt.FailIfNoSpace, m.Destination.Name) {
 			return false, refuse(classResourceAllocation, "Usage Manager: no space left for messages to %s", m.Destination)
 		}
 		c.park(frame)

@@ -1,5 +1,10 @@
 package config
 
+import (
+	"strconv"
+	"strings"
+)
+
 // OpenWireListener serves OpenWire, the protocol of ActiveMQ's clients.
 type OpenWireListener struct {
 	Address       string `koanf:"address"`
@@ -13,9 +18,10 @@ type OpenWire struct {
 	DefaultUser      string   `koanf:"default_user"`            // logs in clients that give no user name; "" leaves them anonymous
 	DefaultPassword  string   `koanf:"default_password"`        //
 	DeadLetterQueue  string   `koanf:"dead_letter_queue"`       // where poisoned and expired messages go
-	DeadLetters      string   `koanf:"dead_letters"`            // shared: all there; individual: a queue per destination, whose name begins so
-	FailIfNoSpace    bool     `koanf:"fail_if_no_space"`        // refuse messages there is no room for instead of blocking their producers
+	Individual       []string `koanf:"individual_dead_letters"` // destinations, with wildcards, that have a dead letter queue each, whose name begins so
+	FailIfNoSpace    []string `koanf:"fail_if_no_space"`        // destinations, with wildcards: refuse messages there is no room for instead of blocking their producers
 	LastImage        []string `koanf:"last_image"`              // topics, with wildcards, whose last message retroactive consumers get
+	PendingLimits    []string `koanf:"pending_limits"`          // topics, with wildcards, and after a colon the messages that wait for a slow consumer beyond its prefetch
 	ConnectedBrokers []string `koanf:"connected_brokers"`       // URLs of other brokers that clients with failover: are told of
 	Rebalance        bool     `koanf:"rebalance_clients"`       // and asked to spread over
 	MaxInactivity    int      `koanf:"max_inactivity_duration"` // ms after which silent clients are gone, offered to them; 0 is never
@@ -32,8 +38,9 @@ func openwireDefaults() map[string]any {
 		"openwire.default_user":             "guest",
 		"openwire.default_password":         "guest",
 		"openwire.dead_letter_queue":        "ActiveMQ.DLQ",
-		"openwire.dead_letters":             "shared",
-		"openwire.fail_if_no_space":         false,
+		"openwire.individual_dead_letters":  []string{},
+		"openwire.pending_limits":           []string{},
+		"openwire.fail_if_no_space":         []string{},
 		"openwire.last_image":               []string{},
 		"openwire.connected_brokers":        []string{},
 		"openwire.rebalance_clients":        false,
@@ -44,11 +51,34 @@ func openwireDefaults() map[string]any {
 
 func (c *Config) openwireChecks() []check {
 	l := c.Listeners.OpenWire
+	_, limits := c.OpenWire.Limits()
 	return []check{
+		{!limits, "openwire.pending_limits: a topic, a colon and a number each"},
 		{l.TLSAddress != Off && (c.TLS.CertFile == "" || c.TLS.KeyFile == ""), "listeners.openwire.tls_address: needs tls.cert_file and tls.key_file"},
 		{c.OpenWire.DefaultVHost == "", "openwire.default_vhost: must not be empty"},
 		{c.OpenWire.DeadLetterQueue == "", "openwire.dead_letter_queue: must not be empty"},
-		{!oneOf(c.OpenWire.DeadLetters, "shared", "individual"), "openwire.dead_letters: shared or individual"},
 		{c.OpenWire.MaxInactivity != 0 && c.OpenWire.MaxInactivity < 1000, "openwire.max_inactivity_duration: 0 or at least 1000"},
 	}
+}
+
+// PendingLimit is one of OpenWire.PendingLimits.
+type PendingLimit struct {
+	Topic    string
+	Messages int
+}
+
+// Limits reads PendingLimits.
+func (o *OpenWire) Limits() (list []PendingLimit, ok bool) {
+	for _, text := range o.PendingLimits {
+		i := strings.LastIndexByte(text, ':')
+		if i <= 0 {
+			return nil, false
+		}
+		n, err := strconv.Atoi(text[i+1:])
+		if err != nil || n < 1 {
+			return nil, false
+		}
+		list = append(list, PendingLimit{text[:i], n})
+	}
+	return list, true
 }
