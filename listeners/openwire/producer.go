@@ -157,6 +157,14 @@ func (c *conn) targetOf(d wire.Destination) (target, error) {
 	if d.IsTopic() && isAdvisory(d.Name) {
 		return x, refuse(classSecurity, "advisories are the broker's: %s", d)
 	}
+	for _, part := range parts {
+		if d.Kind == wire.TypeTempQueue || part.IsTopic() || part.Wild() {
+			continue
+		}
+		if err := c.session.CheckSend(part.Name); err != nil {
+			return x, err
+		}
+	}
 	if len(parts) > 1 || parts[0].Wild() || parts[0].Kind != kind {
 		x.parts = parts
 	}
@@ -408,6 +416,9 @@ func (c *conn) copies(p *producer, m *wire.Message) ([]broker.Publish, error) {
 			err = add(wire.Destination{Kind: wire.TypeTopic, Name: part.Name})
 		case part.Wild():
 			for _, name := range c.core.VHost().QueuesMatching(part.Pattern()) {
+				if c.session.CheckSend(name) != nil {
+					continue // of a wildcard, what may be reached is
+				}
 				if err = add(wire.Destination{Kind: wire.TypeQueue, Name: name}); err != nil {
 					break
 				}
