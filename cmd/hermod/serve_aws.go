@@ -31,7 +31,7 @@ func (n *node) openServices() error {
 		InFlight: n.config.AWS.InFlight, StrictTiming: n.config.AWS.StrictTiming, Logger: n.log.With("component", "sqs"),
 	})
 	n.every(tickInterval, queues.Tick)
-	return nil
+	return n.openSNS(ep, queues)
 }
 
 // every calls f again and again until the node stops.

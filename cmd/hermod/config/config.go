@@ -172,6 +172,7 @@ func defaults() map[string]any {
 	maps.Copy(all, stompDefaults())
 	maps.Copy(all, openwireDefaults())
 	maps.Copy(all, awsDefaults())
+	maps.Copy(all, snsDefaults())
 	return all
 }
 
@@ -311,6 +312,7 @@ func (c *Config) validate() error {
 	checks = append(checks, c.stompChecks()...)
 	checks = append(checks, c.openwireChecks()...)
 	checks = append(checks, c.awsChecks()...)
+	checks = append(checks, c.snsChecks()...)
 	for _, check := range checks {
 		if check.bad {
 			return fmt.Errorf("configuration: %s", check.text)
