@@ -9,7 +9,8 @@ type groupTable struct {
 	on     bool // a message with a group was seen
 	seed   maphash.Seed
 	owners *[groupBuckets]*Subscription // sticky: by hash of the group
-	out    map[string]groupLease        // unsettled messages by group
+	out    map[string]groupLease        // unsettled messages by group; unused with an index
+	index  *groupIndex                  // of queues with one lane, once it is needed
 }
 
 type groupLease struct {
@@ -88,6 +89,9 @@ func (g *groupTable) blocked(group string, batch uint64) bool {
 // groupCandidate finds the first message in memory that the lease rule lets
 // go, for a receiver that is no subscription.
 func (q *Queue) groupCandidate(t *Turn, batch uint64) (*lane, int) {
+	if x := q.index(false); x != nil {
+		return q.indexCandidate(t, x, batch)
+	}
 	for i := len(q.lanes) - 1; i >= 0; i-- {
 		l := &q.lanes[i]
 		for j, n := 0, 0; j < l.hot.len() && n < groupScan; j++ {
@@ -119,6 +123,11 @@ func (q *Queue) groupCandidate(t *Turn, batch uint64) (*lane, int) {
 // dispatchGrouped delivers the first message that the group rule lets some
 // consumer take; false if there is none.
 func (q *Queue) dispatchGrouped(t *Turn) bool {
+	if q.cfg.LeaseGroups {
+		if x := q.index(false); x != nil {
+			return q.dispatchIndexed(t, x)
+		}
+	}
 	for i := len(q.lanes) - 1; i >= 0; i-- {
 		l := &q.lanes[i]
 		for j, n := 0, 0; j < l.hot.len() && n < groupScan; j++ {

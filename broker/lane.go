@@ -18,6 +18,8 @@ type entry struct {
 	count  uint32   // earlier failed deliveries
 	size   uint32   // thin: bytes of the body
 
+	first int64 // Unix ms at which Take handed it out for the first time; 0: never
+
 	redelivered bool
 	thin        bool
 	timed       bool // thin: the message has a TTL of its own
@@ -89,9 +91,10 @@ type lane struct {
 		// Sequence number at which a search that is not at its end goes on.
 		resume uint64
 	}
-	reading bool   // a read or a sweep is under way
-	retry   int64  // Unix ms at which a read that failed is tried again; 0: none did
-	epoch   uint32 // changes when what a read brings is no longer wanted
+	reading bool                // a read or a sweep is under way
+	retry   int64               // Unix ms at which a read that failed is tried again; 0: none did
+	removed map[uint64]struct{} // cold messages that were settled
+	epoch   uint32              // changes when what a read brings is no longer wanted
 
 	unwanted filterMark
 }

@@ -17,6 +17,7 @@ type slot struct {
 	prev     int32         // neighbours in hold; next is the free list's, too
 	next     int32
 	level    uint16
+	unseen   bool // nobody was given the message: the lease only hides it
 	shared   bool // counts against its subscription's shared credit
 }
 

@@ -58,6 +58,10 @@ type Notes struct {
 	DedupID      string
 	ReplyTo      string // replaces the reply-to property on delivery (direct reply)
 	StreamFilter string
+
+	// Origin is remembered with DedupID, and told to those who publish the
+	// same id again. It is not stored with the message.
+	Origin string
 }
 
 // Death is one entry of a message's dead-letter history.

@@ -23,7 +23,9 @@ type Queue struct {
 	// Read without the lock.
 	ttl   atomic.Int64 // effective message TTL in ms; -1: none
 	gated atomic.Bool  // publishes need admission: reject-publish or deduplication
+	aged  atomic.Bool  // the TTL counts from when the broker accepted a message
 	ended atomic.Bool  // close ran
+	forms atomic.Pointer[map[formKey]string]
 
 	timer int // place in engine.timers plus one, under their lock; 0: none
 
@@ -37,9 +39,9 @@ type Queue struct {
 	ledger     ledger
 	consumers  consumers
 	getters    []getter
-	waiters    []waiter
-	waits      uint64 // last id given to a waiter
-	batch      uint64 // last Receive
+	waiters    waiters
+	leased     map[place]int32 // slots of leases without owner
+	batch      uint64          // last Receive
 	groups     groupTable
 	dedup      dedupTable
 	timed      timedHeap[place] // hot entries whose expiry does not follow their order
@@ -140,6 +142,8 @@ func (q *Queue) Kind() QueueKind { return q.kind }
 func (q *Queue) adopt(cfg QueueConfig) {
 	q.cfg = cfg
 	q.ttl.Store(cfg.MessageTTL)
+	q.aged.Store(cfg.AgedTTL)
+	q.groups.on = q.groups.on || cfg.LeaseGroups
 	q.gated.Store(cfg.Overflow != DropHead && (cfg.MaxLength >= 0 || cfg.MaxLengthBytes >= 0) || cfg.DedupWindow > 0)
 }
 
@@ -245,6 +249,9 @@ func (q *Queue) purge(t *Turn) int {
 		for i := range q.lanes {
 			q.purgeLane(&q.lanes[i])
 		}
+		if q.groups.index != nil {
+			q.groups.index.emptied()
+		}
 		q.serve(t) // who waited for a read is told that there is nothing
 	}
 	q.leave(t)
@@ -268,6 +275,7 @@ func (q *Queue) purgeLane(l *lane) {
 		q.readyBytes -= l.cold.bytes
 		q.out.Settles = append(q.out.Settles, StoreSettle{l.id, l.cold.from, l.last - l.cold.from + 1})
 		l.thaw(nil)
+		l.removed = nil
 		l.cold.from = l.last + 1
 		l.epoch++
 		l.reading = false
@@ -291,13 +299,15 @@ func (q *Queue) close(t *Turn) (ready int) {
 	}
 	q.consumers, q.getters = consumers{}, nil
 	q.abandonLeases()
-	for _, w := range q.waiters {
-		q.calls = append(q.calls, w.call)
+	for w := q.waiters.first; w != nil; w = q.waiters.first {
+		q.waiters.remove(w)
+		q.calls = append(q.calls, w.Wake)
 	}
 	copy(q.lanes, newLanes(len(q.lanes), q.base)) // their number is read without the lock
 	q.ready, q.readyBytes, q.memory, q.thin = 0, 0, 0, 0
 	q.delay.clear()
-	q.waiters, q.dead, q.buried, q.stranded, q.reads = nil, nil, nil, nil, nil
+	q.leased, q.groups.index = nil, nil
+	q.dead, q.buried, q.stranded, q.reads = nil, nil, nil, nil
 	q.timed, q.deadlines = timedHeap[place]{}, timedHeap[Lease]{}
 	q.out.Settles, q.out.Counts, q.out.Trims = nil, nil, nil
 	q.forgetAllIDs()
@@ -458,6 +468,9 @@ func (q *Queue) expiry(t *Turn, m *Message) int64 {
 	}
 	if ttl < 0 || q.kind == KindStream {
 		return 0
+	}
+	if q.aged.Load() && m.TTL < 0 {
+		return m.Received + ttl
 	}
 	return t.Now + ttl
 }

@@ -127,9 +127,7 @@ func (q *Queue) deliver(t *Turn, e entry, level int, sub *Subscription, shared b
 
 // lend makes an entry a lease.
 func (q *Queue) lend(t *Turn, e entry, level int, sub *Subscription, h *hold, shared bool) Lease {
-	if q.groups.on {
-		q.groups.lent(&q.cfg, e.msg, 0)
-	}
+	q.lentOut(level, &e, 0)
 	q.slim(&e)
 	lease, p := q.ledger.lend(e, level, sub, h)
 	p.shared = shared

@@ -4,6 +4,7 @@ package broker
 type admission struct {
 	refused   bool       // by the overflow policy
 	duplicate bool       // its deduplication id was seen before
+	origin    string     // Notes.Origin of the message that had it
 	fact      Definition // what the store must remember with the message; its Kind is "" if nothing
 }
 
@@ -20,7 +21,7 @@ func (q *Queue) admit(t *Turn, m *Message, published, reserve bool) (a admission
 		return admission{refused: true}
 	}
 	if published && q.cfg.DedupWindow > 0 && m.Notes != nil && m.Notes.DedupID != "" {
-		if a.duplicate, a.fact = q.duplicate(t, m, reserve && q.stores(m)); a.duplicate {
+		if a.duplicate, a.origin, a.fact = q.duplicate(t, m, reserve && q.stores(m)); a.duplicate {
 			q.stats.Duplicates++
 			return a
 		}
@@ -149,7 +150,7 @@ func (q *Queue) trim(t *Turn) {
 // queue has a target for that, dropped otherwise.
 func (q *Queue) bury(level int, e entry, reason DeathReason) {
 	q.stats.died(reason)
-	if !q.cfg.DeadLetterSet {
+	if !q.cfg.DeadLetterSet || reason == DeathExpired && q.cfg.DropExpired {
 		q.forget(level, &e)
 		return
 	}

@@ -48,7 +48,9 @@ func (q *Queue) loaded(t *Turn, l *lane, epoch uint32, msgs []Stored, next uint6
 		q.leave(t)
 		return
 	}
-	ready, bytes := l.ready(), l.cold.bytes
+	ready := l.ready()
+	msgs = q.dropRemoved(l, msgs, next)
+	bytes := l.cold.bytes
 	hot := int64(0)
 	l.loaded(msgs, next, func(e *entry) {
 		if e.stored() {

@@ -19,8 +19,9 @@ func (q *Queue) settle(t *Turn, s *Session, leases []Lease, o Outcome) {
 // takeLease ends a lease and gives back the credit it held.
 func (q *Queue) takeLease(i int32) slot {
 	p := q.ledger.take(i)
-	if q.groups.on {
-		q.groups.returned(p.msg)
+	q.broughtBack(&p.entry)
+	if p.hold == nil && q.leased != nil {
+		delete(q.leased, place{int(p.level), p.seq, p.entry.sub})
 	}
 	if p.hold != nil && p.hold.session.letGo() {
 		q.wakeLater(wakeUp{session: p.hold.session})
@@ -65,9 +66,9 @@ func (q *Queue) comeBack(p *slot, o Outcome, lazy bool) {
 		e.redelivered = true
 		q.stats.Requeued++
 	}
-	if o == Failed || o == Released && q.kind == KindQuorum {
+	if !p.unseen && (o == Failed || o == Released && q.kind == KindQuorum) {
 		e.count++
-		if e.stored() && (q.cfg.DeliveryLimit >= 0 || q.kind == KindQuorum) {
+		if e.stored() && (q.cfg.DeliveryLimit >= 0 || q.cfg.KeepCounts || q.kind == KindQuorum) {
 			q.out.Counts = append(q.out.Counts, StoreCount{q.base + LaneID(level), e.seq, e.count})
 		}
 		if !lazy && q.cfg.DeliveryLimit >= 0 && int64(e.count) > int64(q.cfg.DeliveryLimit) {

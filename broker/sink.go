@@ -72,6 +72,11 @@ type PublishResult struct {
 	Routed   bool // at least one queue took or refused it
 	Pending  bool // Sink.Receipt follows
 	Rejected bool // valid if !Pending: a queue refused it (reject-publish)
+
+	// Duplicate says that a queue knew the message's deduplication id; Origin is
+	// the Notes.Origin of the message that had it first.
+	Duplicate bool
+	Origin    string
 }
 
 // SubscribeOptions describe a consumer.

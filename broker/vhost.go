@@ -46,6 +46,7 @@ type queueMeta struct {
 	bindings map[*binding]struct{}
 	policy   *Policy
 	operator *Policy
+	service  func(*QueueConfig) // what a service on top of the core sets; see ConfigureQueue
 }
 
 func newVHost(b *Broker, name string) *VHost {
