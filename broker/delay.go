@@ -211,7 +211,11 @@ func (q *Queue) ripen(t *Turn, due []delayed) {
 			if d.stored() {
 				p.batch.Settles = append(p.batch.Settles, StoreSettle{q.delay.id, d.seq, 1})
 			}
-			p.add(d.msg, q, put{level: d.level, stored: d.stored(), expiry: q.expiry(t, d.msg), moved: d.origin()})
+			moved := d.origin()
+			for _, x := range d.msg.occurrences(t.Now) {
+				p.add(x.msg, q, put{level: d.level, stored: d.stored(), at: x.at, expiry: q.expiry(t, x.msg), moved: moved})
+				moved = 0
+			}
 		}
 		q.leave(t)
 		p.run(t, false)

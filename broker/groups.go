@@ -9,6 +9,7 @@ type groupTable struct {
 	on     bool // a message with a group was seen
 	seed   maphash.Seed
 	owners *[groupBuckets]*Subscription // sticky: by hash of the group
+	began  map[uint64]*Subscription     // sticky: whom a group's messages go to, by hash of the group
 	out    map[string]groupLease        // unsettled messages by group; unused with an index
 	index  *groupIndex                  // of queues with one lane, once it is needed
 }
@@ -20,10 +21,12 @@ type groupLease struct {
 
 // groupBuckets bounds the sticky assignments of a queue: groups with the same
 // hash share a consumer. groupScan bounds how far behind blocked messages a
-// deliverable one is looked for.
+// deliverable one is looked for. groupsBegun bounds the groups whose first
+// message for a consumer is told apart from the others.
 const (
 	groupBuckets = 1024
 	groupScan    = 1024
+	groupsBegun  = 16 << 10
 )
 
 func groupOf(m *Message) string {
@@ -39,6 +42,36 @@ func (g *groupTable) bucket(group string) **Subscription {
 		g.seed = maphash.MakeSeed()
 	}
 	return &g.owners[maphash.String(g.seed, group)%groupBuckets]
+}
+
+// begin notes that sub gets a message of a sticky group. It reports whether
+// that is the first one since the group came to sub. A message that closes its
+// group sets the group free.
+func (g *groupTable) begin(m *Message, sub *Subscription) (first bool) {
+	group := m.Notes.GroupID
+	owner := g.bucket(group)
+	if *owner == nil {
+		*owner = sub
+	}
+	key := maphash.String(g.seed, group)
+	first = g.began[key] != sub
+	if m.Notes.GroupClose {
+		// Others of the same bucket are free, too: that costs them nothing but
+		// another consumer.
+		*owner = nil
+		delete(g.began, key)
+		return first
+	}
+	if first {
+		if len(g.began) >= groupsBegun {
+			clear(g.began)
+		}
+		if g.began == nil {
+			g.began = make(map[uint64]*Subscription)
+		}
+		g.began[key] = sub
+	}
+	return first
 }
 
 // lent notes that a message went out.
@@ -75,6 +108,11 @@ func (g *groupTable) left(sub *Subscription) {
 	for i := range g.owners {
 		if g.owners[i] == sub {
 			g.owners[i] = nil
+		}
+	}
+	for key, owner := range g.began {
+		if owner == sub {
+			delete(g.began, key)
 		}
 	}
 }

@@ -97,6 +97,35 @@ type lane struct {
 	epoch   uint32              // changes when what a read brings is no longer wanted
 
 	unwanted filterMark
+
+	// withheld are stored messages that are leased although they were never in
+	// memory: they belong to transactions that were prepared before a restart.
+	// They are not counted as cold, and what a read brings of them is passed
+	// over. Those below cold.from are forgotten.
+	withheld map[uint64]struct{}
+}
+
+// dropWithheld takes the withheld messages out of what a read brought.
+func (l *lane) dropWithheld(msgs []Stored) []Stored {
+	if len(l.withheld) == 0 {
+		return msgs
+	}
+	kept := make([]Stored, 0, len(msgs))
+	for i := range msgs {
+		if _, is := l.withheld[msgs[i].Seq]; !is {
+			kept = append(kept, msgs[i])
+		}
+	}
+	return kept
+}
+
+// passWithheld forgets the withheld messages that no read can bring any more.
+func (l *lane) passWithheld() {
+	for seq := range l.withheld {
+		if seq < l.cold.from {
+			delete(l.withheld, seq)
+		}
+	}
 }
 
 // ready is the number of messages in the lane.

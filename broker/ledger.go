@@ -19,6 +19,10 @@ type slot struct {
 	level    uint16
 	unseen   bool // nobody was given the message: the lease only hides it
 	shared   bool // counts against its subscription's shared credit
+
+	// prepared is the transaction whose outcome decides about the delivery; until
+	// then nobody else settles it.
+	prepared *prepared
 }
 
 // hold is the list of what one session has unsettled on one queue, in order of
@@ -90,18 +94,8 @@ func (g *ledger) get(l Lease) (int32, *slot) {
 func (g *ledger) take(i int32) slot {
 	p := &g.slots[i]
 	s := *p
-	if h := s.hold; h != nil {
-		if s.prev >= 0 {
-			g.slots[s.prev].next = s.next
-		} else {
-			h.head = s.next
-		}
-		if s.next >= 0 {
-			g.slots[s.next].prev = s.prev
-		} else {
-			h.tail = s.prev
-		}
-		h.n--
+	if s.hold != nil {
+		g.unlink(i)
 	}
 	*p = slot{next: g.free}
 	g.free = i + 1
@@ -110,6 +104,24 @@ func (g *ledger) take(i int32) slot {
 		g.slots, g.free = nil, 0 // generations go on, so old tokens stay stale
 	}
 	return s
+}
+
+// unlink takes slot i off its hold.
+func (g *ledger) unlink(i int32) {
+	p := &g.slots[i]
+	h := p.hold
+	if p.prev >= 0 {
+		g.slots[p.prev].next = p.next
+	} else {
+		h.head = p.next
+	}
+	if p.next >= 0 {
+		g.slots[p.next].prev = p.prev
+	} else {
+		h.tail = p.prev
+	}
+	p.prev, p.next = -1, -1
+	h.n--
 }
 
 // share makes every delivery to a subscription of h that shares c count against

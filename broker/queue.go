@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -69,6 +70,7 @@ type Queue struct {
 	reads     []*ReadRequest
 	wakes     []wakeUp
 	calls     []func(*Turn)
+	rooms     []func(*Turn) // of those who wait for room
 	vanish    bool
 
 	burying bool         // somebody is dead-lettering; who comes later leaves it to him
@@ -273,12 +275,26 @@ func (q *Queue) purgeLane(l *lane) {
 		// Nothing in the cold range was ever delivered: all of it may go.
 		q.ready -= l.cold.count
 		q.readyBytes -= l.cold.bytes
-		q.out.Settles = append(q.out.Settles, StoreSettle{l.id, l.cold.from, l.last - l.cold.from + 1})
+		q.settleCold(l)
 		l.thaw(nil)
 		l.removed = nil
 		l.cold.from = l.last + 1
 		l.epoch++
 		l.reading = false
+	}
+}
+
+// settleCold settles the cold range of a lane but for what is withheld.
+func (q *Queue) settleCold(l *lane) {
+	from := l.cold.from
+	for _, seq := range slices.Sorted(maps.Keys(l.withheld)) {
+		if seq > from {
+			q.out.Settles = append(q.out.Settles, StoreSettle{l.id, from, seq - from})
+		}
+		from = max(from, seq+1)
+	}
+	if from <= l.last {
+		q.out.Settles = append(q.out.Settles, StoreSettle{l.id, from, l.last - from + 1})
 	}
 }
 
@@ -351,6 +367,9 @@ func (q *Queue) abandonLeases() {
 // must be the last thing a caller does with the queue.
 func (q *Queue) leave(t *Turn) {
 	q.report()
+	if len(q.rooms) > 0 {
+		q.announceRoom()
+	}
 	if len(q.out.Settles)+len(q.out.Counts)+len(q.out.Trims)+len(q.out.Definitions) > 0 {
 		q.eng.store.Append(&q.out)
 		q.out.Settles, q.out.Counts, q.out.Trims = q.out.Settles[:0], q.out.Counts[:0], q.out.Trims[:0]

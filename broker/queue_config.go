@@ -41,6 +41,11 @@ type QueueConfig struct {
 	DeadLetterKey      string
 	DeadLetterKeySet   bool
 
+	// DeadLetterFallback is the queue that gets what is rejected or expires if
+	// neither an argument nor a policy says where dead letters go; "" is none.
+	// Transient messages are dropped all the same.
+	DeadLetterFallback string
+
 	MaxPriority   int // 0: no priorities
 	SingleActive  bool
 	DeliveryLimit int   // failed deliveries before dead-lettering; -1: none

@@ -109,6 +109,10 @@ func (q *Queue) deliver(t *Turn, e entry, level int, sub *Subscription, shared b
 	if e.stored() {
 		d.Seq = e.seq
 	}
+	if q.groups.on && groupOf(e.msg) != "" && !q.cfg.LeaseGroups {
+		d.GroupFirst = q.groups.begin(e.msg, sub)
+	}
+	sub.granted--
 	q.stats.Delivered++
 	if e.redelivered {
 		q.stats.Redelivered++

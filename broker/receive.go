@@ -302,6 +302,9 @@ func (q *Queue) remove(p Place) bool {
 		return true
 	}
 	if i := q.leaseAt(p); i >= 0 {
+		if q.ledger.slots[i].prepared != nil {
+			return false // its transaction decides
+		}
 		gone := q.takeLease(i)
 		q.forget(l.level, &gone.entry)
 		return true
@@ -501,4 +504,24 @@ func (q *Queue) clearDelayed() {
 	last := d.last
 	d.clear()
 	d.last, d.floor = last, last+1
+}
+
+// Has reports whether the message at a place is in the queue, ready or leased.
+// It says no of what only the store has.
+func (q *Queue) Has(p Place) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed || q.stream != nil || int(p.Level) >= len(q.lanes) {
+		return false
+	}
+	l := &q.lanes[p.Level]
+	return l.find(p.Seq, p.Sub) >= 0 || q.leaseAt(p) >= 0
+}
+
+// Nudge wakes who waits, if there is something: a receiver that was woken and
+// did not take anything calls it.
+func (q *Queue) Nudge(t *Turn) {
+	q.mu.Lock()
+	q.notify()
+	q.leave(t)
 }

@@ -87,6 +87,7 @@ func (r *recovery) run() error {
 	}
 	r.broker.recoverFacts(r.byKind)
 	r.dedups()
+	r.prepared()
 	r.dropLanes()
 	r.orphans.store(nil)
 	return nil
@@ -107,6 +108,11 @@ func (r *recovery) dropLanes() {
 			for i := LaneID(0); i < laneSpan(m.declared); i++ {
 				used[m.lane+i] = true
 			}
+		}
+	}
+	for _, v := range r.broker.vhosts.all() {
+		for _, p := range v.prepared.byID {
+			used[p.lane] = true
 		}
 	}
 	var trims []StoreTrim
@@ -140,7 +146,11 @@ func (r *recovery) user(key []string, d Definition) error {
 	if err != nil {
 		return err
 	}
-	r.broker.auth.users[key[0]] = &account{User: User{Name: key[0], Tags: val.Tags}, hash: hash}
+	scram, err := password.ParseScram(val.Scram)
+	if err != nil {
+		return err
+	}
+	r.broker.auth.users[key[0]] = &account{User: User{Name: key[0], Tags: val.Tags}, hash: hash, scram: scram}
 	return nil
 }
 
@@ -260,7 +270,7 @@ func (r *recovery) queue(key []string, d Definition) error {
 	if err != nil {
 		return err
 	}
-	decl := QueueDeclare{Name: key[1], Durable: true, AutoDelete: val.AutoDelete, Args: args}
+	decl := QueueDeclare{Name: key[1], Durable: true, AutoDelete: val.AutoDelete, Args: args, DeadLetters: val.DeadLetters}
 	cfg, err := configOf(v.queueText(decl.Name), decl)
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ type VHost struct {
 	queues    registry[*Queue]
 	standard  *Exchange // the default exchange, ""
 	retained  retained
+	prepared  preparedSet
 	watches   watches
 
 	mu               sync.Mutex // serialises all changes of topology

@@ -30,7 +30,7 @@ var rules = []rule{
 	{folder: "broker/brokertest", ours: []string{"broker/**"}, others: []string{"pgregory.net/rapid"}},
 	{folder: "broker/password", others: []string{"golang.org/x/crypto"}},
 	{folder: "broker/*"},
-	{folder: "broker", ours: []string{"broker/topic", "broker/selector", "broker/filter", "broker/password"}},
+	{folder: "broker", ours: []string{"broker/topic", "broker/selector", "broker/filter", "broker/cron", "broker/password"}},
 	{folder: "listeners/*/wire"},
 	{folder: "listeners/transport/**", ours: []string{"listeners/transport/**"},
 		others: []string{"github.com/panjf2000/gnet/v2", "github.com/gobwas/ws", "golang.org/x/sys"}},

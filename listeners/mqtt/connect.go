@@ -46,6 +46,18 @@ func (c *conn) onConnect(body []byte) error {
 		w.Payload = append([]byte(nil), w.Payload...)
 		w.Props = append(wire.Properties(nil), w.Props...)
 	}
+	if v, ok := p.Props.Find(wire.AuthMethod); ok {
+		m := c.opt.method(string(v.Data))
+		if m == nil {
+			return c.refuseWith(wire.BadAuthenticationMethod, "authentication method is not supported")
+		}
+		c.connect.Password = nil
+		v, _ = p.Props.Find(wire.AuthData)
+		if err := c.authenticate(m, v.Data); err != nil {
+			return c.refuseConnect(err)
+		}
+		return nil
+	}
 	vhost, cred := c.credentials()
 	c.connect.Password = nil
 	return c.login(vhost, cred)
@@ -88,10 +100,9 @@ func (c *conn) credentials() (vhost string, cred broker.Credentials) {
 	if p.HasUsername {
 		return vhost, cred
 	}
-	if i := c.link.Info(); i != nil && i.TLS != nil && len(i.TLS.VerifiedChains) > 0 && len(i.TLS.PeerCertificates) > 0 {
+	if name := c.link.Info().Identity(); name != "" {
 		cred.Mechanism = "EXTERNAL"
-		cred.PeerIdentity = i.TLS.PeerCertificates[0].Subject.CommonName
-		cred.User = cred.PeerIdentity
+		cred.PeerIdentity, cred.User = name, name
 	} else {
 		cred.Mechanism = "ANONYMOUS"
 	}
@@ -224,6 +235,8 @@ func (c *conn) granted() {
 	s.mail.open(c.link.Target())
 	s.save(&c.turn, nil)
 	c.state = running
+	c.srv.counters.connects.Add(1)
+	c.watchSys()
 	c.connack(present)
 	c.resume(whyLogin)
 	c.resend()
@@ -254,6 +267,13 @@ func (c *conn) connack(present bool) {
 		p = p.AppendNumber(wire.SharedSubAvailable, offered(!c.opt.NoShared))
 		if info := c.responseInfo(); info != "" {
 			p = p.AppendText(wire.ResponseInfo, info)
+		}
+		if c.auth != nil { // [MQTT-4.12.0-5]
+			p = p.AppendText(wire.AuthMethod, c.auth.method.Name())
+			if len(c.auth.data) > 0 {
+				p = p.AppendText(wire.AuthData, string(c.auth.data))
+				c.auth.data = nil
+			}
 		}
 		if c.assigned {
 			p = p.AppendText(wire.AssignedClientID, c.clientID)
@@ -302,6 +322,7 @@ func (c *conn) refuseConnect(err error) error {
 // malformed packets.
 func (c *conn) refuseWith(code wire.Reason, text string) error {
 	a := wire.Connack{Reason: code}
+	c.srv.counters.refused[code].Add(1)
 	v := c.version
 	switch {
 	case v < wire.V31:
@@ -341,12 +362,4 @@ func (c *conn) onDisconnect(body []byte) error {
 	c.detach(d.Reason != wire.Success)
 	c.hangUp()
 	return nil
-}
-
-// onAuth refuses re-authentication: no method was agreed on.
-func (c *conn) onAuth(body []byte) error {
-	if _, err := wire.DecodeAuth(body, c.version); err != nil {
-		return err
-	}
-	return refuse(wire.ProtocolError, "AUTH without an authentication method")
 }

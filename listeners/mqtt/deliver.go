@@ -289,6 +289,7 @@ func (c *conn) writePublish(name []byte, m *broker.Message, v *view, t *target, 
 		c.props = p.Props
 	}
 	if c.maxPacket > 0 && p.Size(c.version) > c.maxPacket {
+		c.traffic.dropped++
 		return false
 	}
 	if fresh {
@@ -296,6 +297,7 @@ func (c *conn) writePublish(name []byte, m *broker.Message, v *view, t *target, 
 	}
 	before := len(c.buffer())
 	c.out = p.Append(c.out, c.version)
+	c.traffic.publishSent++
 	c.unseen += len(c.out) - before
 	return true
 }

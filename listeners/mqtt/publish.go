@@ -25,6 +25,7 @@ func (c *conn) onPublish(h wire.Header, body []byte) error {
 	if err != nil {
 		return err
 	}
+	c.traffic.publishReceived++
 	if err := c.resolveAlias(&p); err != nil {
 		return err
 	}

@@ -25,6 +25,10 @@ type Server struct {
 	reaper   *conn // stands for Tick as the owner of a session
 	connects pace
 
+	counters counters
+	sys      sysState
+	watchers map[*conn]struct{} // connections that are told of $SYS topics
+
 	groupsMu sync.Mutex // serialises changes of groups together with those of their queues
 	groups   map[groupKey]*group
 }
@@ -37,6 +41,7 @@ func NewServer(b *broker.Broker, o Options) *Server {
 	v := &Server{
 		broker: b, opt: o.withDefaults(),
 		sessions: make(map[sessionKey]*session), groups: make(map[groupKey]*group),
+		watchers: make(map[*conn]struct{}),
 	}
 	v.reaper = &conn{srv: v, opt: &v.opt}
 	return v
@@ -184,6 +189,7 @@ func (t timer) stale() bool { return t.s.owner != nil || t.s.due != t.at || !t.s
 
 // Tick ends sessions that have expired and publishes wills whose delay is over.
 func (v *Server) Tick(t *broker.Turn) {
+	v.tickSys(t.Now)
 	for {
 		s := v.reap(t.Now)
 		if s == nil {
@@ -195,6 +201,7 @@ func (v *Server) Tick(t *broker.Turn) {
 		}
 		if at := s.deadline(); at != 0 && at <= t.Now {
 			s.end(t)
+			v.counters.expired.Add(1)
 		}
 		v.release(s, v.reaper)
 	}

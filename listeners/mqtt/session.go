@@ -54,6 +54,7 @@ type subscription struct {
 	options wire.Options
 	id      uint32 // subscription identifier; 0: none
 	group   *group // of a shared subscription
+	sys     bool   // to $SYS topics: no queue carries it
 	feed    feed   // of a shared subscription
 }
 
@@ -82,6 +83,7 @@ func (s *session) reset() {
 		{queue: queueName("mqtt-subscription-", s.key.client) + "qos0"},
 		{queue: queueName("mqtt-subscription-", s.key.client) + "qos1", qos: 1},
 	}
+	s.srv.counters.subscriptions.Add(-int64(len(s.list)))
 	s.subs, s.list, s.out, s.retained = make(map[string]*subscription), nil, outbox{}, nil
 	s.index = nil
 	s.received, s.expected = make(map[uint16]struct{}), make(map[uint64]*outgoing)
@@ -121,6 +123,8 @@ func (s *session) restore(r subRecord) {
 		}
 		g.members++
 		sub.join(g)
+	} else if s.srv.opt.isSys(sub.match) {
+		sub.sys = true
 	} else if sub.options.QoS() > 0 {
 		s.feeds[1].made = true
 	}
@@ -133,6 +137,7 @@ func (sub *subscription) join(g *group) {
 }
 
 func (s *session) add(sub *subscription) {
+	s.srv.counters.subscriptions.Add(1)
 	s.subs[sub.filter] = sub
 	s.list = append(s.list, sub)
 	s.forgetMatches()
@@ -161,6 +166,7 @@ func (s *session) indexed(sub *subscription) {
 func (sub *subscription) pattern() string { return string(topic.Slashes(nil, sub.match)) }
 
 func (s *session) remove(sub *subscription) {
+	s.srv.counters.subscriptions.Add(-1)
 	delete(s.subs, sub.filter)
 	if s.index != nil && sub.group == nil {
 		s.index.Remove(sub.pattern(), sub)
@@ -174,6 +180,8 @@ func (s *session) remove(sub *subscription) {
 // feedOf is the queue that carries a subscription.
 func (s *session) feedOf(sub *subscription) *feed {
 	switch {
+	case sub.sys:
+		return nil
 	case sub.group != nil:
 		return &sub.feed
 	case sub.options.QoS() == 0:

@@ -103,6 +103,9 @@ func (c *conn) subscribe(f wire.Filter, id uint32, done *pendingSuback) (wire.Re
 		sub = old
 	case shared:
 		err = c.joinGroup(sub, groupKey{s.key.vhost, share, match})
+	case c.opt.isSys(match):
+		sub.sys = true
+		err = c.subscribeSys(sub, old)
 	default:
 		err = c.bind(sub, old)
 	}
@@ -113,6 +116,9 @@ func (c *conn) subscribe(f wire.Filter, id uint32, done *pendingSuback) (wire.Re
 		if h := f.Options.RetainHandling(); h == 0 || h == 1 && old == nil {
 			done.fresh = append(done.fresh, retainedFor{sub, f.Options})
 		}
+	}
+	if sub.sys {
+		return wire.Success, nil
 	}
 	return wire.Reason(f.Options.QoS()), nil
 }
@@ -188,6 +194,10 @@ func (c *conn) subscribed(p *pendingSuback) {
 	}
 	c.out = p.ack.Append(c.buffer(), c.version)
 	for _, f := range p.fresh {
+		if f.sub.sys {
+			c.sendRetainedSys(f.sub)
+			continue
+		}
 		c.session.queueRetained(f)
 	}
 	c.pump()
@@ -225,6 +235,9 @@ func (c *conn) unsubscribe(filter string) (wire.Reason, error) {
 		return wire.NoSubscriptionExisted, nil
 	}
 	s.remove(sub)
+	if sub.sys {
+		return wire.Success, nil
+	}
 	if sub.group != nil {
 		c.repay()
 		c.returnPending(&sub.feed)

@@ -129,6 +129,22 @@ func (x *Exchange) Respond(t *broker.Turn, r wire.Response) {
 	c.link.Post(ev)
 }
 
+// Run has f called on the connection's loop, in the order of the calls; over
+// HTTP/2 on the caller's goroutine, at once. It is dropped if the connection is
+// gone.
+func (x *Exchange) Run(t *broker.Turn, f func(t *broker.Turn)) {
+	if x.h2 != nil {
+		f(t)
+		return
+	}
+	ev := transport.Event{Kind: eventRun, P: f}
+	if batch, ok := t.Bells.(*transport.Batch); ok {
+		batch.Add(x.conn.link.Target(), ev)
+		return
+	}
+	x.conn.link.Post(ev)
+}
+
 // OnGone has f called, once and on any goroutine, if the client hangs up
 // before the answer; at once if it has already.
 func (x *Exchange) OnGone(f func()) {

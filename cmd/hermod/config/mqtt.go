@@ -16,8 +16,9 @@ type MQTTListener struct {
 	TLSAddress    string `koanf:"tls_address"`
 	ProxyProtocol bool   `koanf:"proxy_protocol"` // every connection starts with a PROXY v1 or v2 header
 
-	WebSocket string   `koanf:"websocket_address"` // MQTT over WebSocket, at the paths /mqtt and /ws
-	Origins   []string `koanf:"websocket_origins"` // web origins whose pages may connect besides the server's own; * for all
+	WebSocket    string   `koanf:"websocket_address"`     // MQTT over WebSocket, at the paths /mqtt and /ws
+	WebSocketTLS string   `koanf:"websocket_tls_address"` // the same over TLS
+	Origins      []string `koanf:"websocket_origins"`     // web origins whose pages may connect besides the server's own; * for all
 }
 
 // MQTT are the limits and habits of the MQTT listener.

@@ -58,6 +58,22 @@ func AppendHeader(dst []byte, h Header) []byte {
 	return append(dst, boolByte(h.ResponseRequired))
 }
 
+// AppendConsumerID appends a ConsumerID as it stands inside another structure.
+// Unlike AppendNested it does not allocate.
+func AppendConsumerID(dst []byte, id ConsumerID) []byte {
+	a := appender{b: dst}
+	id.appendNested(&a)
+	return a.b
+}
+
+// AppendDestination appends a Destination as it stands inside another
+// structure.
+func AppendDestination(dst []byte, d Destination) []byte {
+	a := appender{b: dst}
+	d.appendNested(&a)
+	return a.b
+}
+
 // AppendString appends a string field; an empty one is null.
 func AppendString(dst []byte, s string) []byte {
 	a := appender{b: dst}
