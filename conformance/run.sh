@@ -39,6 +39,7 @@ suite amqp 20m
 suite mqtt 20m
 suite websocket 10m
 suite stomp 10m
+suite sns 10m
 suite tls 10m
 suite interop 10m
 suite crash 60m
