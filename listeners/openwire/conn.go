@@ -109,6 +109,7 @@ type conn struct {
 	parkedBytes int
 	stuck       *broker.Queue // that the first of parked waits for
 	forced      bool          // messages are taken though there is no room
+	unparking   bool
 
 	inbox    delivery.Inbox[note, receipt]
 	settles  delivery.Settles
@@ -362,6 +363,7 @@ func (c *conn) Tick(time.Time) {
 	if c.state == greeting {
 		return
 	}
+	c.expirePulls()
 	limit := c.agreed.MaxInactivity
 	if limit <= 0 {
 		return
@@ -377,7 +379,6 @@ func (c *conn) Tick(time.Time) {
 	if every := limit / 3; c.turn.Now-c.spoke >= max(every-slack, every/2) {
 		c.send(&wire.KeepAliveInfo{})
 	}
-	c.expirePulls()
 }
 
 func (c *conn) flushSettles() { c.settles.Flush(c.session, &c.turn) }

@@ -321,6 +321,7 @@ func (c *conn) startDurable(cons *consumer, s *wire.ConsumerInfo, topics, queues
 	}
 	queue, err := c.session.OpenDurable(&c.turn, broker.Durable{
 		ClientID: c.clientID, Name: s.SubscriptionName, Pattern: topics[0].Pattern(), Selector: s.Selector,
+		DeadLetters: c.deadLetters("Topic.", topics[0].Name),
 	}, nil)
 	if err == nil {
 		o.Exclusive, o.Sole = true, false

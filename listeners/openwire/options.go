@@ -41,6 +41,9 @@ type Options struct {
 	// that matches counts; what the client asks for comes before.
 	PendingLimits []PendingLimit
 
+	// UserIDs writes the name of its user into every message as JMSXUserID.
+	UserIDs bool
+
 	// ConnectedBrokers is told to clients that fail over: where else they may
 	// connect. With Rebalance they are asked to spread over these.
 	ConnectedBrokers []string

@@ -157,6 +157,14 @@ func (c *conn) targetOf(d wire.Destination) (target, error) {
 	if d.IsTopic() && isAdvisory(d.Name) {
 		return x, refuse(classSecurity, "advisories are the broker's: %s", d)
 	}
+	for _, part := range parts {
+		if d.Kind == wire.TypeTempQueue || part.IsTopic() || part.Wild() {
+			continue
+		}
+		if err := c.session.CheckSend(part.Name); err != nil {
+			return x, err
+		}
+	}
 	if len(parts) > 1 || parts[0].Wild() || parts[0].Kind != kind {
 		x.parts = parts
 	}
@@ -218,7 +226,10 @@ func (c *conn) follows(s wire.Structure) bool {
 // park keeps a frame until there is room. Beyond a bound the connection is not
 // read any more; until then its consumers go on.
 func (c *conn) park(frame []byte) {
-	c.parked = append(c.parked, slices.Clone(frame))
+	if !c.unparking { // else it is a copy already
+		frame = slices.Clone(frame)
+	}
+	c.parked = append(c.parked, frame)
 	if c.parkedBytes += len(frame); c.parkedBytes > c.opt.Parked {
 		c.pause(whyParked)
 	}
@@ -230,18 +241,17 @@ func (c *conn) unpark(all bool) {
 	if len(c.parked) == 0 || c.state != running {
 		return
 	}
-	c.forced = all
-	defer func() { c.forced = false }()
+	c.forced, c.unparking = all, true
+	defer func() { c.forced, c.unparking = false, false }()
 	list := c.parked
 	c.parked, c.parkedBytes = nil, 0
-	for i, frame := range list {
+	for _, frame := range list {
 		s, _, err := c.decoder.Decode(frame)
 		if err != nil || s == nil {
 			continue // it was decoded before
 		}
 		if len(c.parked) > 0 && !all {
 			c.park(frame)
-			list[i] = nil
 			continue
 		}
 		h := *s.(wire.Command).Head()
@@ -270,7 +280,7 @@ func sizeOf(m *wire.Message) int { return 1024 + len(m.Properties) + len(m.Conte
 
 // message makes the message of the core, addressed to a queue or topic.
 func (c *conn) message(m *wire.Message, name string, isTopic bool) (*broker.Message, error) {
-	a := accept{Version: c.format.Version, Now: c.turn.Now}
+	a := accept{Version: c.format.Version, Now: c.turn.Now, SetUser: c.opt.UserIDs, UserID: c.user.Name}
 	plan, delayed, err := scheduleOf(m)
 	if err == nil && delayed {
 		a.Properties, err = unscheduled(m.Properties, m.MessageID.String())
@@ -377,8 +387,7 @@ func (c *conn) publishList(p *producer, m *wire.Message, ref uint64) (broker.Pub
 		return broker.PublishResult{}, err
 	}
 	if c.survives && m.Persistent && len(pubs) > 0 {
-		// The list has no facts of its own: they follow at once.
-		defer c.broker.StoreFacts(p.remember(c.server, m.MessageID.ProducerSequenceID, c.turn.Now), nil)
+		pubs[0].Facts = p.remember(c.server, m.MessageID.ProducerSequenceID, c.turn.Now)
 	}
 	return c.session.PublishAll(&c.turn, pubs, ref)
 }
@@ -408,6 +417,9 @@ func (c *conn) copies(p *producer, m *wire.Message) ([]broker.Publish, error) {
 			err = add(wire.Destination{Kind: wire.TypeTopic, Name: part.Name})
 		case part.Wild():
 			for _, name := range c.core.VHost().QueuesMatching(part.Pattern()) {
+				if c.session.CheckSend(name) != nil {
+					continue // of a wildcard, what may be reached is
+				}
 				if err = add(wire.Destination{Kind: wire.TypeQueue, Name: name}); err != nil {
 					break
 				}

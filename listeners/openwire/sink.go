@@ -15,6 +15,7 @@ const (
 	eventClose                      // P is a *string: an operator closes the connection
 	eventAlarm                      // A is the alarms in force
 	eventRelief                     // there may be room for messages again
+	eventRefresh                    // permissions changed
 )
 
 // noteKind says what a note tells.
@@ -85,8 +86,8 @@ func (c *control) Alarm(a broker.Alarm) {
 	c.link.Post(transport.Event{Kind: eventAlarm, A: uint64(a)})
 }
 
-// Refresh implements broker.Control. Nothing is cached here.
-func (c *control) Refresh() {}
+// Refresh implements broker.Control.
+func (c *control) Refresh() { c.link.Post(transport.Event{Kind: eventRefresh}) }
 
 // Handle implements transport.Session.
 func (c *conn) Handle(ev transport.Event) {
@@ -112,6 +113,13 @@ func (c *conn) Handle(ev transport.Event) {
 	case eventAlarm:
 		if c.alarms = broker.Alarm(ev.A); c.alarms == 0 {
 			c.unpark(false)
+		}
+	case eventRefresh:
+		for _, p := range c.producers {
+			p.cache = target{}
+		}
+		if c.core != nil {
+			c.core.Recheck(&c.turn)
 		}
 	case eventRelief:
 		c.waiting, c.stuck = false, nil
