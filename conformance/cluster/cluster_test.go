@@ -29,10 +29,7 @@ func number(name string, otherwise uint64) uint64 {
 func newWorld(t *testing.T, extra ...string) *world {
 	t.Helper()
 	w := &world{history: newHistory(), seed: number("CLUSTER_SEED", uint64(time.Now().UnixNano()))}
-	var err error
-	if w.cluster, err = newCluster(3, t.TempDir(), extra...); err != nil {
-		t.Fatal(err)
-	}
+	w.cluster = newCluster(3, t.TempDir(), true, extra...)
 	t.Cleanup(w.Close)
 	if err := w.start(); err != nil {
 		t.Fatalf("%v\n%s", err, w.logs())

@@ -110,9 +110,14 @@ func (r *reader) freshMessageDispatch() *MessageDispatch {
 	return &r.d.dispatch
 }
 
-func (d *Decoder) freshMessage() *Message {
-	d.message = Message{}
-	return &d.message
+// freshMessage is the Decoder's message for the one that a frame has at the
+// given depth.
+func (r *reader) freshMessage(depth int) *Message {
+	if r.d == nil || r.depth != depth {
+		return new(Message)
+	}
+	r.d.message = Message{}
+	return &r.d.message
 }
 
 // DecodeMessage decodes the fields of a message of the given kind, as

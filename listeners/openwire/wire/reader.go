@@ -206,10 +206,7 @@ func (r *reader) any() Structure {
 func (r *reader) byType(t Type) Structure {
 	switch {
 	case t.IsMessage():
-		m := new(Message)
-		if r.depth == 0 && r.d != nil {
-			m = r.d.freshMessage()
-		}
+		m := r.freshMessage(0)
 		r.fieldsMessage(m, t)
 		return m
 	case t.IsDestination():
@@ -232,10 +229,7 @@ func (r *reader) message() *Message {
 	if !r.down() {
 		return nil
 	}
-	m := new(Message)
-	if r.depth == 1 && r.d != nil {
-		m = r.d.freshMessage()
-	}
+	m := r.freshMessage(1)
 	r.fieldsMessage(m, t)
 	r.depth--
 	return m
