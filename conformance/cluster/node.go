@@ -100,7 +100,7 @@ type cluster struct {
 // of their own if the machine allows it; figures are taken without, because a
 // switch in user space costs what it connects. Close ends and removes what it
 // started.
-func newCluster(n int, dir string, apart bool, extra ...string) *cluster {
+func newCluster(n int, dir string, apart bool) *cluster {
 	c := &cluster{}
 	if apart {
 		if f, err := newFabric(n + 1); err == nil {
@@ -113,12 +113,12 @@ func newCluster(n int, dir string, apart bool, extra ...string) *cluster {
 	}}
 	var peers []string
 	for i := range n {
-		m := &node{name: fmt.Sprintf("n%d", i+1), dir: filepath.Join(dir, fmt.Sprintf("n%d", i+1)), addr: fmt.Sprintf("127.77.0.%d", i+1), extra: extra}
+		m := &node{name: fmt.Sprintf("n%d", i+1), dir: filepath.Join(dir, fmt.Sprintf("n%d", i+1)), addr: fmt.Sprintf("127.77.0.%d", i+1)}
 		if c.net != nil {
 			m.host = c.net.hosts[i]
 			m.addr = m.host.addr.String()
 		}
-		peers = append(peers, m.name+"="+net.JoinHostPort(m.addr, portRaft))
+		peers = append(peers, net.JoinHostPort(m.addr, portRaft))
 		c.nodes = append(c.nodes, m)
 	}
 	for _, m := range c.nodes {
