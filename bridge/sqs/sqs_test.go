@@ -23,6 +23,7 @@ type world struct {
 	core  *broker.Broker
 	ep    *endpoint.Endpoint
 	sqs   *Service
+	later []func(*broker.Turn) // what Run was given
 }
 
 func newWorld(t testing.TB) *world {
@@ -52,7 +53,16 @@ func (w *world) boot() {
 
 func (w *world) turn() *broker.Turn { return &broker.Turn{Now: w.now.UnixMilli()} }
 
-func (w *world) commit() { w.store.Commit(w.turn(), -1) }
+// commit carries out what the store was given and what waits for a loop.
+func (w *world) commit() {
+	w.store.Commit(w.turn(), -1)
+	for len(w.later) > 0 {
+		f := w.later[0]
+		w.later = w.later[1:]
+		f(w.turn())
+		w.store.Commit(w.turn(), -1)
+	}
+}
 
 // pass lets d go by in steps.
 func (w *world) pass(d time.Duration) {
@@ -68,6 +78,7 @@ func (w *world) pass(d time.Duration) {
 // exchange is a request that waits for its answer.
 type exchange struct {
 	mu   sync.Mutex
+	w    *world
 	done bool
 	resp wire.Response
 	gone func()
@@ -83,10 +94,10 @@ func (x *exchange) Respond(_ *broker.Turn, r wire.Response) {
 }
 
 func (x *exchange) OnGone(f func())                            { x.gone = f }
-func (x *exchange) Run(t *broker.Turn, f func(t *broker.Turn)) { f(t) }
+func (x *exchange) Run(_ *broker.Turn, f func(t *broker.Turn)) { x.w.later = append(x.w.later, f) }
 func (x *exchange) text() string                               { return string(x.resp.Body) }
 func (w *world) begin(action, body string) *exchange {
-	x := new(exchange)
+	x := &exchange{w: w}
 	r := &wire.Request{Method: "POST", Path: "/", Host: "h", Body: []byte(body), Header: wire.Fields{
 		{Name: "host", Value: "h"}, {Name: "x-amz-target", Value: "AmazonSQS." + action}, {Name: "content-type", Value: "application/x-amz-json-1.0"},
 	}}
