@@ -38,7 +38,7 @@ class Hermod:
             shutil.rmtree(self.dir, ignore_errors=True)
         self.log = open(os.path.join(a.dir, "hermod.log"), "a")
         self.process = subprocess.Popen(
-            [a.bin, "serve", "--data-dir", self.dir, "--set", "listeners.amqp.address=127.0.0.1:%d" % self.port] + off(a.bin)
+            [a.bin, "serve", "--data-dir", self.dir, "--set", "listeners.%s.address=127.0.0.1:%d" % (a.listener, self.port)] + off(a.bin, a.listener)
             + ["--set", "log.level=warn"], stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.pid = self.process.pid
 
@@ -54,11 +54,11 @@ class Hermod:
         self.log.close()
 
 
-def off(binary):
-    """Switches every listener but AMQP off, whichever there are."""
+def off(binary, kept):
+    """Switches every listener but one off, whichever there are."""
     keys = subprocess.run([binary, "serve", "--print-config"], capture_output=True, text=True).stdout.split("\n")
     keys = [k.split("=")[0].split(":")[0].split(" ")[0] for k in keys]
-    return [x for k in keys if k.startswith("listeners.") and k.endswith("address") and not k.startswith("listeners.amqp.")
+    return [x for k in keys if k.startswith("listeners.") and k.endswith("address") and k != "listeners.%s.address" % kept
             for x in ("--set", k + "=off")]
 
 
@@ -277,7 +277,94 @@ def idle(a, rabbit):
     table(["broker", "idle connections", "KiB of RSS each", "RSS MiB", "CPU us to open one"], rows)
 
 
-PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle}
+class HermodMQTT(Hermod):
+    """hermod with its MQTT listener only."""
+
+    def __init__(self, a, keep=False):
+        a.listener = "mqtt"
+        try:
+            super().__init__(a, keep)
+        finally:
+            a.listener = "amqp"
+
+
+class Mosquitto:
+    """A fresh mosquitto, which keeps nothing on disk."""
+
+    name = "mosquitto"
+
+    def __init__(self, a):
+        self.port = a.port + 1
+        conf = os.path.join(a.dir, "mosquitto.conf")
+        with open(conf, "w") as f:
+            f.write("listener %d 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 2048\npersistence false\n" % self.port)
+        self.process = subprocess.Popen([a.mosquitto, "-c", conf], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.pid = self.process.pid
+
+    def ready(self):
+        connect(self.port).close()
+        return self
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+MQTT_LOADS = [
+    ("QoS 0, 1 -> 1, 256 B", []),
+    ("QoS 0, 1 -> 500, 16 B", ["--subscribers", "500", "--size", "16"]),
+    ("QoS 0, 1 -> 500, 256 B", ["--subscribers", "500"]),
+    ("QoS 1, 100 -> 100 in pairs, 256 B, 10 under way each", ["--qos", "1", "--durable", "--publishers", "100", "--subscribers", "100", "--topics", "100", "--window", "10"]),
+    ("QoS 1, 100 -> 100 in pairs, 256 B, 1 under way each", ["--qos", "1", "--durable", "--publishers", "100", "--subscribers", "100", "--topics", "100", "--window", "1"]),
+]
+
+
+def mqtt(a, _):
+    """MQTT: load, connections, sessions."""
+    candidates = [HermodMQTT] + ([Mosquitto] if a.mosquitto else [])
+    found, idle, restart = {}, {}, {}
+    for n in range(a.rounds):
+        note("mqtt, round %d" % (n + 1))
+        for make in candidates:
+            b = make(a).ready()
+            for what, args in MQTT_LOADS:
+                found.setdefault((what, b.name), []).append(mqtt_perf(a, b, "--duration", a.seconds, *args))
+            b.stop()
+        for make in candidates:
+            for count, dialers in ((a.idle // 4, 1), (a.idle // 2, 1), (a.idle, 1), (a.idle // 2, 16)):
+                b = make(a).ready()
+                idle.setdefault((b.name, count, dialers), []).append(
+                    mqtt_perf(a, b, "--idle", str(count), "--dialers", str(dialers), "--duration", "1s"))
+                b.stop()
+    rows = []
+    for (what, name), runs in found.items():
+        rows.append([what, name, spread([r["cost"]["broker_cpu_us_per_message"] for r in runs]),
+                     spread([r["deliver_rate"] / 1000 for r in runs], "%.0f"),
+                     spread([100 * r["cost"]["machine_busy_by_others_share"] for r in runs], "%.0f")])
+    table(["load", "broker", "CPU us per delivered message", "1,000 delivered/s", "busy by others %"], rows)
+    rows = []
+    for (name, count, dialers), runs in sorted(idle.items(), key=lambda x: (x[0][0], x[0][2], x[0][1])):
+        rows.append([name, str(count), str(dialers), spread([r["broker_rss_bytes_per_connection"] / 1024 for r in runs]),
+                     spread([r["broker_cpu_us_per_open"] for r in runs], "%.0f")])
+    table(["broker", "connections", "opened at a time", "KiB of RSS each", "CPU us to open one"], rows)
+    note("mqtt, %d sessions" % a.sessions)
+    b = HermodMQTT(a).ready()
+    perf(a, "mqtt", "--host", "127.0.0.1:%d" % b.port, "--sessions", str(a.sessions), "--dialers", "64")
+    for _ in range(a.rounds):
+        for name, sig in (("kill -9", signal.SIGKILL), ("clean stop", signal.SIGTERM)):
+            b.stop(sig)
+            start = time.time()
+            b = HermodMQTT(a, keep=True).ready()
+            restart.setdefault(name, []).append(time.time() - start)
+    b.stop()
+    table(["%d durable sessions, all offline" % a.sessions, "start to ready, s"], [[k, spread(v)] for k, v in restart.items()])
+
+
+def mqtt_perf(a, b, *args):
+    return perf(a, "mqtt", "--host", "127.0.0.1:%d" % b.port, "--pid", str(b.pid), *args)
+
+
+PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle, "mqtt": mqtt}
 
 
 def main():
@@ -290,9 +377,12 @@ def main():
     p.add_argument("--seconds", default="4s", help="length of one measurement")
     p.add_argument("--backlog", type=int, default=10_000_000)
     p.add_argument("--idle", type=int, default=18_900)
+    p.add_argument("--sessions", type=int, default=100_000, help="durable MQTT sessions")
+    p.add_argument("--mosquitto", default=shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin") or "", help="mosquitto to compare with; '' for none")
     servers = glob.glob("/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server")
     p.add_argument("--rabbitmq", default=servers[-1] if servers else "", help="rabbitmq-server to compare with; '' for none")
     a = p.parse_args()
+    a.listener = "amqp"
     parts = a.parts or list(PARTS)
     if set(parts) - set(PARTS):
         p.error("parts are " + ", ".join(PARTS))
