@@ -39,11 +39,7 @@ class Hermod:
             shutil.rmtree(self.dir, ignore_errors=True)
         self.log = open(os.path.join(a.dir, "hermod.log"), "a")
         self.process = subprocess.Popen(
-<<<<<<< HEAD
-            [a.bin, "serve", "--data-dir", self.dir, "--set", "listeners.%s.address=127.0.0.1:%d" % (a.listener, self.port)] + off(a.bin, a.listener)
-=======
             [a.bin, "serve", "--data-dir", self.dir, "--set", "listeners.%s.address=127.0.0.1:%d" % (protocol, self.port)] + off(a.bin, protocol)
->>>>>>> main
             + ["--set", "log.level=warn"], stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.pid = self.process.pid
 
@@ -59,19 +55,11 @@ class Hermod:
         self.log.close()
 
 
-<<<<<<< HEAD
-def off(binary, kept):
-    """Switches every listener but one off, whichever there are."""
-    keys = subprocess.run([binary, "serve", "--print-config"], capture_output=True, text=True).stdout.split("\n")
-    keys = [k.split("=")[0].split(":")[0].split(" ")[0] for k in keys]
-    return [x for k in keys if k.startswith("listeners.") and k.endswith("address") and k != "listeners.%s.address" % kept
-=======
 def off(binary, protocol):
     """Switches every listener but one off, whichever there are."""
     keys = subprocess.run([binary, "serve", "--print-config"], capture_output=True, text=True).stdout.split("\n")
     keys = [k.split("=")[0].split(":")[0].split(" ")[0] for k in keys]
     return [x for k in keys if k.startswith("listeners.") and k.endswith("address") and k != "listeners.%s.address" % protocol
->>>>>>> main
             for x in ("--set", k + "=off")]
 
 
@@ -336,18 +324,6 @@ def idle(a, rabbit):
     table(["broker", "idle connections", "KiB of RSS each", "RSS MiB", "CPU us to open one"], rows)
 
 
-<<<<<<< HEAD
-class HermodMQTT(Hermod):
-    """hermod with its MQTT listener only."""
-
-    def __init__(self, a, keep=False):
-        a.listener = "mqtt"
-        try:
-            super().__init__(a, keep)
-        finally:
-            a.listener = "amqp"
-
-
 class Mosquitto:
     """A fresh mosquitto, which keeps nothing on disk."""
 
@@ -381,7 +357,7 @@ MQTT_LOADS = [
 
 def mqtt(a, _):
     """MQTT: load, connections, sessions."""
-    candidates = [HermodMQTT] + ([Mosquitto] if a.mosquitto else [])
+    candidates = [mqtt_hermod] + ([Mosquitto] if a.mosquitto else [])
     found, idle, restart = {}, {}, {}
     for n in range(a.rounds):
         note("mqtt, round %d" % (n + 1))
@@ -408,24 +384,26 @@ def mqtt(a, _):
                      spread([r["broker_cpu_us_per_open"] for r in runs], "%.0f")])
     table(["broker", "connections", "opened at a time", "KiB of RSS each", "CPU us to open one"], rows)
     note("mqtt, %d sessions" % a.sessions)
-    b = HermodMQTT(a).ready()
+    b = mqtt_hermod(a).ready()
     perf(a, "mqtt", "--host", "127.0.0.1:%d" % b.port, "--sessions", str(a.sessions), "--dialers", "64")
     for _ in range(a.rounds):
         for name, sig in (("kill -9", signal.SIGKILL), ("clean stop", signal.SIGTERM)):
             b.stop(sig)
             start = time.time()
-            b = HermodMQTT(a, keep=True).ready()
+            b = mqtt_hermod(a, keep=True).ready()
             restart.setdefault(name, []).append(time.time() - start)
     b.stop()
     table(["%d durable sessions, all offline" % a.sessions, "start to ready, s"], [[k, spread(v)] for k, v in restart.items()])
+
+
+def mqtt_hermod(a, keep=False):
+    return Hermod(a, keep, protocol="mqtt")
 
 
 def mqtt_perf(a, b, *args):
     return perf(a, "mqtt", "--host", "127.0.0.1:%d" % b.port, "--pid", str(b.pid), *args)
 
 
-PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle, "mqtt": mqtt}
-=======
 def openwire(a, activemq):
     """JMS: non-persistent 1 KiB, and persistent ones of which each is answered before the next."""
     cases = {
@@ -461,8 +439,7 @@ def openwire(a, activemq):
     table(["1 KiB", "broker", "messages/s", "CPU us per message", "response p50 us", "busy by others %", "x raw", "x activemq"], rows)
 
 
-PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle, "openwire": openwire}
->>>>>>> main
+PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle, "openwire": openwire, "mqtt": mqtt}
 
 
 def main():
@@ -482,7 +459,6 @@ def main():
     p.add_argument("--activemq", default=ACTIVEMQ if os.path.isdir(ACTIVEMQ) and shutil.which("java") else "",
                    help="folder of ActiveMQ's jars to compare with; '' for none")
     a = p.parse_args()
-    a.listener = "amqp"
     parts = a.parts or list(PARTS)
     if set(parts) - set(PARTS):
         p.error("parts are " + ", ".join(PARTS))
