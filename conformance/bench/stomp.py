@@ -7,10 +7,10 @@ with their STOMP listeners on ports of their own, and are stopped by process id.
 """
 
 import argparse
+import glob
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -101,8 +101,9 @@ def main():
     a = p.parse_args()
     a.bin, a.dir = os.path.abspath(a.bin), tempfile.mkdtemp(prefix="hermod-stomp-")
     others = []
-    if shutil.which("rabbitmq-server"):
-        others.append(Rabbit(a, shutil.which("rabbitmq-server")))
+    server = sorted(glob.glob("/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server"))  # the one in the path changes its user
+    if server:
+        others.append(Rabbit(a, server[-1]))
     if os.path.exists("/usr/share/activemq/bin/activemq.jar"):
         others.append(ActiveMQ(a, "/usr/share/activemq/bin/activemq.jar"))
     results = {}
@@ -112,7 +113,7 @@ def main():
                 hermod = Hermod(a)
                 for broker in [hermod] + others:
                     run.note("round %d, %s, %s" % (n + 1, case, broker.name))
-                    r = run.perf(a, "stomp", "--host", "127.0.0.1:%d" % broker.port, "--pid", str(broker.pid), "--duration", a.seconds + "s", *args)
+                    r = run.perf(a, "stomp", "--host", "127.0.0.1:%d" % broker.port, "--pid", str(broker.pid), "--duration", a.seconds + "s", "--keep-queues", *args)
                     results.setdefault((case, broker.name), []).append(r)
                 hermod.stop()
     finally:
