@@ -40,6 +40,7 @@ suite mqtt 20m
 suite websocket 10m
 suite stomp 10m
 suite sqs 20m
+suite sns 10m
 suite tls 10m
 suite interop 10m
 suite crash 60m

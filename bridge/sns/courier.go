@@ -240,6 +240,15 @@ func (c *courier) rest(p parcel, wait time.Duration) {
 	})
 }
 
+// hurry tries everything again that rests: what stood in the way is gone.
+func (c *courier) hurry() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, timer := range c.resting {
+		timer.Reset(0)
+	}
+}
+
 // postpone records that a message was tried and when it is tried again.
 func (c *courier) postpone(p parcel, key string, wait time.Duration) {
 	if p.d.Seq != 0 {

@@ -189,10 +189,22 @@ func signedNotice(arn string, n *notice, text string) []byte {
 	return signedText("Message", text, "MessageId", n.id.String(), "Subject", n.subject, "Timestamp", timestamp(n.time), "TopicArn", arn, "Type", "Notification")
 }
 
-func (s *Service) certURL() string { return s.opt.BaseURL + s.signer.certPath() }
+// base is the address by which endpoints reach us: as configured, else as the
+// first caller did.
+func (s *Service) base() string {
+	if s.opt.BaseURL != "" {
+		return s.opt.BaseURL
+	}
+	if p := s.learned.Load(); p != nil {
+		return *p
+	}
+	return "http://localhost:4566"
+}
+
+func (s *Service) certURL() string { return s.base() + s.signer.certPath() }
 
 func (s *Service) unsubscribeURL(arn string) string {
-	return s.opt.BaseURL + "/?Action=Unsubscribe&SubscriptionArn=" + url.QueryEscape(arn)
+	return s.base() + "/?Action=Unsubscribe&SubscriptionArn=" + url.QueryEscape(arn)
 }
 
 // sequenceBase makes sequence numbers 20 digits long.

@@ -69,7 +69,9 @@ func (s *Service) settleLocked(t *broker.Turn, sub *subscription, topic *topic) 
 			return err
 		}
 	} else if have != nil {
-		want.courier = have.courier // it delivers what is left
+		if want.courier = have.courier; want.courier != nil {
+			want.courier.hurry() // it delivers what is left
+		}
 	}
 	err := s.system(want.vhost, func(session *broker.Session) error {
 		if err := session.Bind(t, want.binding, nil); err != nil {

@@ -335,7 +335,7 @@ func (s *Service) dispatch(turn *broker.Turn, caller *endpoint.Caller, t *topic,
 		id := aws.NewUUID()
 		m := p.message(turn.Now, caller, t, id, 0)
 		s.presign(t, m)
-		s.put(turn, caller, m, nil, sent{index: i, id: id.String()}, done)
+		s.put(turn, caller, t, m, nil, sent{index: i, id: id.String()}, done)
 	}
 }
 
@@ -361,25 +361,25 @@ func (s *Service) sendOrdered(turn *broker.Turn, caller *endpoint.Caller, t *top
 		return
 	}
 	m := p.message(turn.Now, caller, t, id, d.Sequence)
-	s.put(turn, caller, m, []broker.Definition{fact}, r, done)
+	s.put(turn, caller, t, m, []broker.Definition{fact}, r, done)
 	st.mu.Unlock()
 }
 
 // put publishes one message with the facts that belong to it.
-func (s *Service) put(turn *broker.Turn, caller *endpoint.Caller, m *broker.Message, facts []broker.Definition, r sent, done func(*broker.Turn, sent)) {
+func (s *Service) put(turn *broker.Turn, caller *endpoint.Caller, t *topic, m *broker.Message, facts []broker.Definition, r sent, done func(*broker.Turn, sent)) {
 	p := broker.Publish{Exchange: broker.TopicExchange, Msg: m, Facts: facts}
-	var answered atomic.Bool
-	result, err := caller.Publish(turn, p, func(turn *broker.Turn, _ bool) {
-		if answered.Swap(true) {
-			return
-		}
+	by := caller
+	if caller.VHost != t.vhost {
+		by = s.endpoint.System(t.vhost) // by leave of the topic's policy
+	}
+	result, err := by.Publish(turn, p, func(turn *broker.Turn, _ bool) {
 		if len(facts) == 0 {
 			done(turn, r)
 		}
 	})
 	switch {
 	case err != nil:
-		r.err = denied(caller.ARN(), "Publish", m.RoutingKey)
+		r.err = denied(caller.ARN(), "Publish", t.ARN)
 		done(turn, r)
 	case len(facts) == 0:
 	case !result.Routed:

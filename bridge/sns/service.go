@@ -84,6 +84,7 @@ type Service struct {
 	stats    counters
 	places   places
 	archives archives
+	learned  atomic.Pointer[string] // see base
 
 	mu      sync.RWMutex
 	topics  map[string]*topic        // by ARN
@@ -350,6 +351,10 @@ func (s *Service) Serve(c *endpoint.Call) {
 	if action == nil {
 		c.Fail(c.Turn, refuse(400, "InvalidAction", "The action "+strings.Clone(c.Action)+" is not valid for this endpoint."))
 		return
+	}
+	if s.opt.BaseURL == "" && c.Caller != nil && s.learned.Load() == nil {
+		base := strings.Clone(c.BaseURL())
+		s.learned.CompareAndSwap(nil, &base)
 	}
 	x := &call{c, s}
 	if err := action(x); err != nil {

@@ -66,8 +66,7 @@ func (c *call) subscribe() *aws.Error {
 	c.s.core.StoreFacts([]broker.Definition{sub.fact()}, nil)
 	c.s.settle(c.Turn, sub, t, nil)
 	if sub.Pending {
-		base := c.BaseURL()
-		c.s.background(func() { c.s.askConfirmation(sub, t, base) })
+		c.s.background(func() { c.s.askConfirmation(sub, t) })
 	} else {
 		c.s.runReplay(sub)
 	}
@@ -99,8 +98,7 @@ func (c *call) subscribeAgain(have, want *subscription, full bool) *aws.Error {
 	}
 	if have.Pending {
 		t := c.s.topic(have.Topic)
-		base := c.BaseURL()
-		c.s.background(func() { c.s.askConfirmation(have, t, base) })
+		c.s.background(func() { c.s.askConfirmation(have, t) })
 	}
 	c.store(nil, element("SubscriptionArn", shownARN(have, full)))
 	return nil
@@ -388,8 +386,7 @@ func (c *call) unsubscribe() *aws.Error {
 	c.s.mu.Unlock()
 	c.s.remove(c.Turn, sub)
 	if !sub.Pending && (sub.Protocol == "http" || sub.Protocol == "https") && !byLink {
-		base := c.BaseURL()
-		c.s.background(func() { c.s.sayGoodbye(sub, t, base) })
+		c.s.background(func() { c.s.sayGoodbye(sub, t) })
 	}
 	c.later()
 	c.store([]broker.Definition{{Kind: subKind, Key: arn, Delete: true}, changed.fact()}, "")
@@ -493,11 +490,8 @@ func (c *call) setSubscriptionAttributes() *aws.Error {
 }
 
 // askConfirmation sends an endpoint the request to confirm.
-func (s *Service) askConfirmation(sub *subscription, t *topic, base string) {
-	if s.opt.BaseURL != "" {
-		base = s.opt.BaseURL
-	}
-	link := base + "/?Action=ConfirmSubscription&TopicArn=" + url.QueryEscape(t.ARN) + "&Token=" + sub.Token
+func (s *Service) askConfirmation(sub *subscription, t *topic) {
+	link := s.base() + "/?Action=ConfirmSubscription&TopicArn=" + url.QueryEscape(t.ARN) + "&Token=" + sub.Token
 	text := "You have chosen to subscribe to the topic " + t.ARN + ".\nTo confirm the subscription, visit the SubscribeURL included in this message."
 	body, id := s.handshake("SubscriptionConfirmation", sub, t, text, link)
 	var failed *failure
@@ -524,11 +518,8 @@ func (s *Service) askConfirmation(sub *subscription, t *topic, base string) {
 }
 
 // sayGoodbye tells an endpoint that its subscription has ended.
-func (s *Service) sayGoodbye(sub *subscription, t *topic, base string) {
-	if s.opt.BaseURL != "" {
-		base = s.opt.BaseURL
-	}
-	link := base + "/?Action=ConfirmSubscription&TopicArn=" + url.QueryEscape(t.ARN) + "&Token=" + sub.Token
+func (s *Service) sayGoodbye(sub *subscription, t *topic) {
+	link := s.base() + "/?Action=ConfirmSubscription&TopicArn=" + url.QueryEscape(t.ARN) + "&Token=" + sub.Token
 	text := "You have chosen to deactivate subscription " + sub.ARN + ".\nTo cancel this operation and restore the subscription, visit the SubscribeURL included in this message."
 	body, id := s.handshake("UnsubscribeConfirmation", sub, t, text, link)
 	if failed := s.post(sub.Endpoint, body, handshakeHeader("UnsubscribeConfirmation", id, t, sub, true)); failed != nil {

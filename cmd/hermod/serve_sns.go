@@ -68,8 +68,8 @@ func (n *node) snsBase() string {
 		scheme, address = "https", n.config.Listeners.AWS.TLSAddress
 	}
 	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return ""
+	if err != nil || port == "0" {
+		return "" // the service learns it from its callers
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		if host, err = os.Hostname(); err != nil {

@@ -359,18 +359,18 @@ func TestForeignMessages(t *testing.T) {
 
 func TestReplyAddresses(t *testing.T) {
 	for _, c := range []struct {
-		format broker.Format
-		text   string
-		want   wire.Destination
+		text  string
+		topic bool
+		want  wire.Destination
 	}{
-		{broker.FormatAMQP091, "q", wire.Destination{Kind: wire.TypeQueue, Name: "q"}},
-		{broker.FormatSTOMP, "/topic/a.b", wire.Destination{Kind: wire.TypeTopic, Name: "a.b"}},
-		{broker.FormatSTOMP, "/remote-temp-queue/ID:x:1", wire.Destination{Kind: wire.TypeTempQueue, Name: "ID:x:1"}},
-		{broker.FormatMQTT, "a.b", wire.Destination{Kind: wire.TypeTopic, Name: "a.b"}},
-		{broker.FormatAMQP091, "topic://a", wire.Destination{Kind: wire.TypeTopic, Name: "a"}},
-		{broker.FormatAMQP091, "", wire.Destination{}},
+		{"q", false, wire.Destination{Kind: wire.TypeQueue, Name: "q"}},
+		{"/topic/a.b", false, wire.Destination{Kind: wire.TypeTopic, Name: "a.b"}},
+		{"/remote-temp-queue/ID:x:1", false, wire.Destination{Kind: wire.TypeTempQueue, Name: "ID:x:1"}},
+		{"a.b", true, wire.Destination{Kind: wire.TypeTopic, Name: "a.b"}},
+		{"topic://a", false, wire.Destination{Kind: wire.TypeTopic, Name: "a"}},
+		{"", false, wire.Destination{}},
 	} {
-		if got := replyIn(c.format, c.text); got != c.want {
+		if got := replyIn(c.text, c.topic); got != c.want {
 			t.Errorf("%q: %v, want %v", c.text, got, c.want)
 		}
 	}
