@@ -26,10 +26,10 @@ cleanup() {
 trap cleanup EXIT
 
 if [ -z "${AMQP_URL:-}" ]; then
-	"${HERMOD_BIN:?name the binary}" serve --data-dir "$work/data" \
-		--set listeners.amqp.address=127.0.0.1:0 --set listeners.metrics.address=off \
-		--set listeners.mqtt.address=off --set listeners.mqtt.websocket_address=off --set listeners.stomp.address=127.0.0.1:0 --set listeners.stomp.websocket_address=127.0.0.1:0 --set listeners.aws.address=off \
-		--set limits.disk_free=1MiB \
+	# Every listener there is, off; then those that the clients use.
+	mapfile -t off < <("${HERMOD_BIN:?name the binary}" serve --print-config | sed -n 's/^\(listeners\..*address\)=.*/--set=\1=off/p')
+	"$HERMOD_BIN" serve --data-dir "$work/data" "${off[@]}" --set listeners.amqp.address=127.0.0.1:0 \
+		--set listeners.stomp.address=127.0.0.1:0 --set listeners.stomp.websocket_address=127.0.0.1:0 --set limits.disk_free=1MiB \
 		>"$work/out" 2>"$work/err" &
 	broker=$!
 	for _ in $(seq 600); do
