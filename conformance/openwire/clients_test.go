@@ -30,7 +30,7 @@ type generation struct {
 var generations = []generation{
 	{name: "javax", build: "javax"},
 	{name: "jakarta", profile: "-Pjakarta", build: "jakarta"},
-	{name: "debian", build: "javax", replace: "/usr/share/java/activemq-{client,openwire-legacy}.jar"},
+	{name: "debian", build: "javax", replace: "/usr/share/java/{activemq-client,activemq-openwire-legacy,geronimo-j2ee-management-1.1-spec}.jar"},
 }
 
 // TestClients runs every scenario with every generation of the client. Each
@@ -107,7 +107,7 @@ func (g generation) classpath(t *testing.T) string {
 
 // verdict is a line of the runner: verdict, line of the checklist and method,
 // seconds.
-var verdict = regexp.MustCompile(`^(PASS|FAIL|SKIP) (OW-\d+ \S+) [\d.]+$`)
+var verdict = regexp.MustCompile(`^(PASS|FAIL|SKIP) (OW-\d+ \S+) ([\d.]+)$`)
 
 // run runs the scenarios and makes each a subtest. With raw, also those that
 // do not depend on the client.
@@ -159,6 +159,9 @@ func (g generation) run(t *testing.T, raw bool) {
 		if m := verdict.FindStringSubmatch(line); m != nil {
 			flush()
 			last = []string{m[1], m[2]}
+			if len(m[3]) > len("9.99") {
+				last = append(last, m[3]+" s")
+			}
 		} else if last != nil && strings.HasPrefix(line, "    ") {
 			last = append(last, line[4:])
 		} else {

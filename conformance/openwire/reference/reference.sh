@@ -3,9 +3,9 @@
 #
 #   reference.sh DIR start | kill | pid
 #
-# start returns when it serves; kill sends SIGKILL; pid prints the process id. OPENWIRE_PORT
-# and STOMP_PORT are the ports (default 25616, 25613). DIR holds data, log and
-# pid. No MQTT: the library it needs is not packaged.
+# start returns when it serves; kill sends SIGKILL; pid prints the process id.
+# OPENWIRE_PORT and STOMP_PORT are the ports (default 25616, 25613). DIR holds
+# data, log and pid. No MQTT: the library it needs is not packaged.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 dir=${1:?name a folder} what=${2:?start, kill or pid}

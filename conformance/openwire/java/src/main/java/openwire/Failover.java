@@ -25,6 +25,8 @@ import javax.jms.TransactionRolledBackException;
 
 import org.apache.activemq.ActiveMQConnection;
 import org.apache.activemq.command.ActiveMQQueue;
+import org.apache.activemq.command.BrokerInfo;
+import org.apache.activemq.command.ConnectionControl;
 
 /** OW-70 to OW-72 and OW-75: the client's failover transport, and coming and going. */
 final class Failover extends Scenario {
@@ -286,6 +288,17 @@ final class Failover extends Scenario {
             // broker may have committed: but never a part of it.
             check(n == batch || (n == 0 && what.equals("rolled back")), "batch " + b + " " + what + ": " + n + " messages");
         });
+    }
+
+    @Line("OW-72")
+    void brokerIntroducesItselfAndTellsOfTheCluster() throws Exception {
+        Raw raw = later(new Raw());
+        raw.login(Broker.USER, Broker.PASSWORD);
+        BrokerInfo info = raw.await(BrokerInfo.class);
+        check(info.getBrokerName() != null && !info.getBrokerName().isEmpty(), "no broker name");
+        check(info.getBrokerId() != null, "no broker id");
+        ConnectionControl control = raw.await(ConnectionControl.class);
+        check(!control.isClose() && !control.isExit(), "asked to leave: " + control);
     }
 
     @Line("OW-72")

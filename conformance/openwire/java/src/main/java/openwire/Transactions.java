@@ -122,7 +122,7 @@ final class Transactions extends Scenario {
     @Line("OW-37")
     void rolledBackReceivesComeFromTheClientsOwnBuffer() throws Exception {
         Queue q = new ActiveMQQueue(unique());
-        ActiveMQConnection c = connect("jms.redeliveryPolicy.initialRedeliveryDelay=0");
+        ActiveMQConnection c = connect("jms.redeliveryPolicy.initialRedeliveryDelay=0", "jms.watchTopicAdvisories=false");
         AtomicInteger dispatched = new AtomicInteger();
         c.addTransportListener(new Commands(MessageDispatch.class, dispatched));
         send(auto(connect()), q, "1", "2", "3");

@@ -27,6 +27,7 @@ import javax.jms.TemporaryQueue;
 
 import org.apache.activemq.ActiveMQConnection;
 import org.apache.activemq.ActiveMQConnectionFactory;
+import org.apache.activemq.DestinationDoesNotExistException;
 import org.apache.activemq.command.ActiveMQTextMessage;
 import org.apache.activemq.command.CommandTypes;
 import org.apache.activemq.command.ConnectionId;
@@ -309,6 +310,8 @@ final class WireAndConnection extends Scenario {
                 return false;
             } catch (InvalidDestinationException e) {
                 return true;
+            } catch (DestinationDoesNotExistException e) {
+                return false; // the broker said so, the client has not heard yet
             }
         });
     }
