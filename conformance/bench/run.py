@@ -4,8 +4,9 @@
 Every table is the median, lowest and highest of several rounds in which the
 candidates take turns, because machines are shared and drift: only ratios of one
 run mean anything. Needs nothing but Python, a hermod binary and, for the
-comparison, an installed RabbitMQ server, which gets its own node name, ports and
-folders and is stopped by its process id.
+comparison, an installed RabbitMQ server (AMQP) and Debian's package activemq
+(OpenWire), which get their own names, ports and folders and are stopped by
+their process ids.
 """
 
 import argparse
@@ -31,14 +32,14 @@ class Hermod:
 
     name = "hermod"
 
-    def __init__(self, a, keep=False):
+    def __init__(self, a, keep=False, protocol="amqp"):
         self.a, self.port = a, a.port
         self.dir = os.path.join(a.dir, "hermod")
         if not keep:
             shutil.rmtree(self.dir, ignore_errors=True)
         self.log = open(os.path.join(a.dir, "hermod.log"), "a")
         self.process = subprocess.Popen(
-            [a.bin, "serve", "--data-dir", self.dir, "--set", "listeners.amqp.address=127.0.0.1:%d" % self.port] + off(a.bin)
+            [a.bin, "serve", "--data-dir", self.dir, "--set", "listeners.%s.address=127.0.0.1:%d" % (protocol, self.port)] + off(a.bin, protocol)
             + ["--set", "log.level=warn"], stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.pid = self.process.pid
 
@@ -54,11 +55,11 @@ class Hermod:
         self.log.close()
 
 
-def off(binary):
-    """Switches every listener but AMQP off, whichever there are."""
+def off(binary, protocol):
+    """Switches every listener but one off, whichever there are."""
     keys = subprocess.run([binary, "serve", "--print-config"], capture_output=True, text=True).stdout.split("\n")
     keys = [k.split("=")[0].split(":")[0].split(" ")[0] for k in keys]
-    return [x for k in keys if k.startswith("listeners.") and k.endswith("address") and not k.startswith("listeners.amqp.")
+    return [x for k in keys if k.startswith("listeners.") and k.endswith("address") and k != "listeners.%s.address" % protocol
             for x in ("--set", k + "=off")]
 
 
@@ -91,6 +92,52 @@ class Rabbit:
     def stop(self):
         os.kill(self.pid, signal.SIGTERM)
         self.process.wait()
+
+
+ACTIVEMQ = "/usr/share/activemq/lib"
+ACTIVEMQ_XML = """<beans xmlns="http://www.springframework.org/schema/beans" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+  xsi:schemaLocation="http://www.springframework.org/schema/beans http://www.springframework.org/schema/beans/spring-beans-2.0.xsd
+  http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
+  <broker xmlns="http://activemq.apache.org/schema/core" useJmx="false" brokerName="bench" dataDirectory="%s">
+    <persistenceAdapter><kahaDB directory="%s/kahadb"/></persistenceAdapter>
+    <transportConnectors><transportConnector name="openwire" uri="tcp://127.0.0.1:%d"/></transportConnectors>
+  </broker>
+</beans>
+"""
+
+
+class ActiveMQ:
+    """One ActiveMQ broker, as Debian's package configures it, for the whole run."""
+
+    name = "activemq"
+
+    def __init__(self, a):
+        self.port = a.port + 1
+        home = os.path.join(a.dir, "activemq")
+        shutil.rmtree(home, ignore_errors=True)
+        os.makedirs(home)
+        xml = os.path.join(home, "activemq.xml")
+        with open(xml, "w") as f:
+            f.write(ACTIVEMQ_XML % (home, home, self.port))
+        self.log = open(os.path.join(home, "log"), "w")
+        self.process = subprocess.Popen(
+            ["java", "-Xmx1g", "-cp", a.activemq + "/*:" + a.activemq + "/optional/*", "-Dactivemq.home=/usr/share/activemq",
+             "-Dactivemq.base=" + home, "-Dactivemq.data=" + home, "org.apache.activemq.console.Main", "start", "xbean:file:" + xml],
+            stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
+        self.pid = self.process.pid
+        connect(self.port, 120).close()
+
+    def ready(self):
+        return self
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
 
 
 def connect(port, patience=60):
@@ -277,7 +324,42 @@ def idle(a, rabbit):
     table(["broker", "idle connections", "KiB of RSS each", "RSS MiB", "CPU us to open one"], rows)
 
 
-PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle}
+def openwire(a, activemq):
+    """JMS: non-persistent 1 KiB, and persistent ones of which each is answered before the next."""
+    cases = {
+        "transient, an ack each": [],
+        "persistent, synchronous, 1 producer": ["--persistent", "--sync", "--consumers", "0"],
+        "persistent, synchronous, 16 producers": ["--persistent", "--sync", "--producers", "16", "--consumers", "0"],
+        "the same, consumed by 4": ["--persistent", "--sync", "--producers", "16", "--consumers", "4"],
+    }
+    found, raw = {}, []
+    for n in range(a.rounds):
+        note("openwire, round %d" % (n + 1))
+        for case, args in cases.items():
+            disk = perf(a, "disk", "--dir", a.dir, "--duration", "1s")
+            raw.append(next(c["writes_per_second"] for c in disk["cases"] if c["file"] == "preallocated" and c["write_bytes"] == 4096))
+            for kind in (None, activemq) if activemq else (None,):
+                b = kind or Hermod(a, protocol="openwire").ready()
+                r = perf(a, "openwire", "--host", "127.0.0.1:%d" % b.port, "--pid", str(b.pid), "--duration", a.seconds, "--warmup", "2s", *args)
+                r["raw"] = raw[-1]
+                found.setdefault((case, b.name), []).append(r)
+                if not kind:
+                    b.stop()
+    rows = [["raw write + fdatasync, 4 KiB", "disk", spread(raw, "%.0f"), "", "", "", "1", ""]]
+    for (case, name), runs in found.items():
+        sync = case != "transient, an ack each"
+        rate = "confirm_rate" if sync else "deliver_rate"
+        ratio = ""
+        if activemq:
+            ratio = "%.1f" % statistics.median(r[rate] / o[rate] for r, o in zip(runs, found[case, "activemq"]))
+        rows.append([case, name, spread([r[rate] for r in runs], "%.0f"), spread([r["cost"]["broker_cpu_us_per_message"] for r in runs]),
+                     spread([r["confirm_latency"]["p50_us"] for r in runs], "%.0f") if sync else "",
+                     spread([100 * r["cost"]["machine_busy_by_others_share"] for r in runs], "%.0f"),
+                     "%.2f" % statistics.median(r[rate] / r["raw"] for r in runs) if sync else "", ratio])
+    table(["1 KiB", "broker", "messages/s", "CPU us per message", "response p50 us", "busy by others %", "x raw", "x activemq"], rows)
+
+
+PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle, "openwire": openwire}
 
 
 def main():
@@ -292,24 +374,30 @@ def main():
     p.add_argument("--idle", type=int, default=18_900)
     servers = glob.glob("/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server")
     p.add_argument("--rabbitmq", default=servers[-1] if servers else "", help="rabbitmq-server to compare with; '' for none")
+    p.add_argument("--activemq", default=ACTIVEMQ if os.path.isdir(ACTIVEMQ) and shutil.which("java") else "",
+                   help="folder of ActiveMQ's jars to compare with; '' for none")
     a = p.parse_args()
     parts = a.parts or list(PARTS)
     if set(parts) - set(PARTS):
         p.error("parts are " + ", ".join(PARTS))
     a.dir, a.bin = tempfile.mkdtemp(prefix="bench-", dir=os.path.abspath(a.dir)), os.path.abspath(a.bin)
-    rabbit = None
+    peer = None
     try:
         for part in parts:
-            wanted = a.rabbitmq if part in ("cpu", "confirm") else ""
-            if wanted and not rabbit:
-                rabbit = Rabbit(a, wanted)
-            if rabbit and not wanted:
-                rabbit.stop()
-                rabbit = None
-            PARTS[part](a, rabbit)
+            wanted = None
+            if part in ("cpu", "confirm") and a.rabbitmq:
+                wanted = Rabbit
+            if part == "openwire" and a.activemq:
+                wanted = ActiveMQ
+            if peer and type(peer) is not wanted:
+                peer.stop()
+                peer = None
+            if wanted and not peer:
+                peer = Rabbit(a, a.rabbitmq) if wanted is Rabbit else ActiveMQ(a)
+            PARTS[part](a, peer)
     finally:
-        if rabbit:
-            rabbit.stop()
+        if peer:
+            peer.stop()
         shutil.rmtree(a.dir, ignore_errors=True)
 
 

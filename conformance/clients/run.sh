@@ -5,7 +5,10 @@
 #   AMQP_URL set:   that broker (HTTP_PORT: its management port, for the Go
 #                   client's recovery tests)
 #   otherwise:      hermod, the binary HERMOD_BIN, started here on free ports
-#   CLIENTS:        which to run (default "go node java python celery")
+#   CLIENTS:        which to run (default "go node java python celery stomppy stompjs")
+#
+# With AMQP_URL, STOMP_ADDR (host:port) and STOMP_WS (a URL) name the STOMP
+# listeners of that broker; without them its STOMP clients are left out.
 #
 # A client whose runtime is missing is skipped, except in CI (CI=1), where it
 # is a failure.
@@ -25,7 +28,7 @@ trap cleanup EXIT
 if [ -z "${AMQP_URL:-}" ]; then
 	"${HERMOD_BIN:?name the binary}" serve --data-dir "$work/data" \
 		--set listeners.amqp.address=127.0.0.1:0 --set listeners.metrics.address=off \
-		--set listeners.mqtt.address=off --set listeners.mqtt.websocket_address=off --set listeners.stomp.address=off --set listeners.stomp.websocket_address=off \
+		--set listeners.mqtt.address=off --set listeners.mqtt.websocket_address=off --set listeners.stomp.address=127.0.0.1:0 --set listeners.stomp.websocket_address=127.0.0.1:0 --set listeners.aws.address=off \
 		--set limits.disk_free=1MiB \
 		>"$work/out" 2>"$work/err" &
 	broker=$!
@@ -42,19 +45,25 @@ if [ -z "${AMQP_URL:-}" ]; then
 	port() { sed -n "s/^listener $1 .*:\([0-9]*\)\$/\1/p" "$work/out" | head -1; }
 	AMQP_URL="amqp://guest:guest@127.0.0.1:$(port amqp)/%2F"
 	HTTP_PORT=$(port http)
+	STOMP_ADDR=127.0.0.1:$(port stomp)
+	STOMP_WS=ws://127.0.0.1:$(port stomp-websocket)/ws
 fi
-export AMQP_URL HTTP_PORT=${HTTP_PORT:-}
+export AMQP_URL HTTP_PORT=${HTTP_PORT:-} STOMP_ADDR=${STOMP_ADDR:-} STOMP_WS=${STOMP_WS:-}
 
 passed=0 failed=0
-declare -A needs=([go]=go [node]=npm [java]=mvn [python]=python3 [celery]=python3)
-for client in ${CLIENTS:-go node java python celery}; do
+declare -A needs=([go]=go [node]=npm [java]=mvn [python]=python3 [celery]=python3 [stomppy]=python3 [stompjs]=npm)
+for client in ${CLIENTS:-go node java python celery stomppy stompjs}; do
+	if [[ $client == stomp* ]] && [ -z "$STOMP_ADDR" ]; then
+		echo "$client: no STOMP listener named"
+		continue
+	fi
 	if ! command -v "${needs[$client]}" >/dev/null; then
 		echo "$client: no ${needs[$client]} here"
 		[ -z "${CI:-}" ] || failed=$((failed + 1))
 		continue
 	fi
 	case $client in
-	python | celery) command=("$here/venv.sh" "$client") ;;
+	python | celery | stomppy) command=("$here/venv.sh" "$client") ;;
 	*) command=("$here/$client/run.sh") ;;
 	esac
 	status=0

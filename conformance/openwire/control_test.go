@@ -181,6 +181,10 @@ func settings(t *testing.T) []string {
 		"permissions": []map[string]any{{
 			"user": "limited", "vhost": "/", "configure": ".*", "write": "^([^F]|F[^O])", "read": "^([^F]|F[^O])",
 		}},
+		"policies": []map[string]any{{
+			"vhost": "/", "name": "room", "pattern": `^(LIMIT|NOSPACE)\.`, "apply-to": "queues", "priority": 0,
+			"definition": map[string]any{"max-length-bytes": 1_000_000, "overflow": "reject-publish"},
+		}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -195,6 +199,10 @@ func settings(t *testing.T) []string {
 		"listeners.stomp.address=127.0.0.1:0", "listeners.stomp.dialect=activemq",
 		"listeners.mqtt.address=127.0.0.1:0",
 		"listeners.metrics.address=127.0.0.1:0", "listeners.metrics.pprof=true",
-		"auth.anonymous=on",
+		"listeners.aws.address=127.0.0.1:0",
+		"openwire.individual_dead_letters=IDLQ.>",
+		"openwire.fail_if_no_space=NOSPACE.>",
+		"openwire.last_image=RETRO.>",
+		"openwire.pending_limits=PENDING.>:10",
 	}
 }

@@ -15,7 +15,7 @@ var protocolNames = map[wire.Version]string{wire.V31: "MQTT 3.1", wire.V311: "MQ
 // onConnect checks a CONNECT and starts the login.
 func (c *conn) onConnect(body []byte) error {
 	p, err := wire.DecodeConnect(body)
-	c.connect, c.version = p, p.Version
+	c.connect, c.version = &p, p.Version
 	if err != nil {
 		return c.refuseConnect(err)
 	}
@@ -29,15 +29,35 @@ func (c *conn) onConnect(body []byte) error {
 	if len(c.clientID) > maxClientID {
 		return c.refuseWith(wire.ClientIDNotValid, "client identifier is too long")
 	}
-	if _, ok := p.Props.Find(wire.AuthMethod); ok {
-		return c.refuseWith(wire.BadAuthenticationMethod, "authentication method is not supported")
-	}
 	c.readProperties()
+	switch w := c.connect.Will; {
+	case c.opt.Banned != nil && c.opt.Banned(c.clientID):
+		return c.refuseWith(wire.Banned, "client is banned")
+	case !c.srv.admits(c.turn.Now):
+		return c.refuseWith(wire.ConnectionRateExceeded, "too many connections at once")
+	case w != nil && w.QoS > c.opt.maxQoS():
+		return c.refuseWith(wire.QoSNotSupported, "QoS of the will is not supported") // [MQTT-3.2.2-12]
+	case w != nil && w.Retain && c.opt.NoRetain:
+		return c.refuseWith(wire.RetainNotSupported, "retained messages are not supported") // [MQTT-3.2.2-13]
+	}
+	props := p.Props
 	// What is kept beyond this call must not alias the transport's buffer.
 	c.connect.Props = nil
 	if w := c.connect.Will; w != nil {
 		w.Payload = append([]byte(nil), w.Payload...)
 		w.Props = append(wire.Properties(nil), w.Props...)
+	}
+	if v, ok := props.Find(wire.AuthMethod); ok {
+		m := c.opt.method(string(v.Data))
+		if m == nil {
+			return c.refuseWith(wire.BadAuthenticationMethod, "authentication method is not supported")
+		}
+		c.connect.Password = nil
+		v, _ = props.Find(wire.AuthData)
+		if err := c.authenticate(m, v.Data); err != nil {
+			return c.refuseConnect(err)
+		}
+		return nil
 	}
 	vhost, cred := c.credentials()
 	c.connect.Password = nil
@@ -49,11 +69,12 @@ const maxClientID = 65000
 
 // readProperties takes what the client says about itself.
 func (c *conn) readProperties() {
-	p := &c.connect
+	p := c.connect
 	c.maxPacket = int(p.Props.Number(wire.MaximumPacketSize, 0))
 	c.aliasMax = min(uint16(p.Props.Number(wire.TopicAliasMaximum, 0)), c.opt.TopicAliases)
 	c.quota = min(int(p.Props.Number(wire.ReceiveMaximum, 65535)), int(c.opt.Inflight))
 	c.problems = p.Props.Number(wire.RequestProblemInfo, 1) == 1
+	c.wantsInfo = p.Props.Number(wire.RequestResponseInfo, 0) == 1
 	if p.Version == wire.V5 {
 		c.asked = p.Props.Number(wire.SessionExpiry, 0)
 		c.expiry = c.opt.sessionExpiry(c.asked)
@@ -69,7 +90,7 @@ func (c *conn) readProperties() {
 
 // credentials are what the client presents, and the virtual host it wants.
 func (c *conn) credentials() (vhost string, cred broker.Credentials) {
-	p := &c.connect
+	p := c.connect
 	cred = broker.Credentials{Mechanism: "PLAIN", User: p.Username, Password: string(p.Password), Loopback: c.loopback()}
 	vhost = c.opt.VHost
 	if !c.opt.IgnoreColons {
@@ -80,10 +101,9 @@ func (c *conn) credentials() (vhost string, cred broker.Credentials) {
 	if p.HasUsername {
 		return vhost, cred
 	}
-	if i := c.link.Info(); i != nil && i.TLS != nil && len(i.TLS.VerifiedChains) > 0 && len(i.TLS.PeerCertificates) > 0 {
+	if name := c.link.Info().Identity(); name != "" {
 		cred.Mechanism = "EXTERNAL"
-		cred.PeerIdentity = i.TLS.PeerCertificates[0].Subject.CommonName
-		cred.User = cred.PeerIdentity
+		cred.PeerIdentity, cred.User = name, name
 	} else {
 		cred.Mechanism = "ANONYMOUS"
 	}
@@ -118,6 +138,12 @@ func (c *conn) login(vhost string, cred broker.Credentials) error {
 		return c.refuseWith(wire.BadUserNameOrPassword, "user name is missing")
 	}
 	b, r := c.broker, &loginResult{vhost: vhost, how: cred.Mechanism}
+	if u, ok := b.LoginAtOnce(cred); ok {
+		r.user = u
+		c.state = authenticating
+		c.loggedIn(r)
+		return nil
+	}
 	queued := c.link.Offload(func() transport.Event {
 		r.user, r.err = b.Login(cred)
 		return transport.Event{Kind: eventLogin, P: r}
@@ -147,6 +173,8 @@ func (c *conn) loggedIn(r *loginResult) {
 	c.state = claiming
 	if c.srv.claim(c, sessionKey{r.vhost, c.clientID}, c.core.VHost()) {
 		c.granted()
+	} else {
+		c.pause(whyLogin)
 	}
 }
 
@@ -168,18 +196,26 @@ func (c *conn) enter(r *loginResult) error {
 		return err
 	}
 	c.core = core
-	c.pub = core.VHost().OpenSession(core, (*publisher)(c))
 	c.alarms = c.broker.Alarms()
 	if w := c.connect.Will; w != nil {
 		if !publishable(w.Topic) {
 			return refuse(wire.NotAuthorized, "will topic is reserved")
 		}
 		c.key = appendKey(c.key[:0], w.Topic)
-		if err := c.pub.CheckTopic(true, exchange, string(c.key)); err != nil {
+		if err := c.publisher().CheckTopic(true, exchange, string(c.key)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// publisher is the client's conversation with the core. Clients that only listen
+// have none.
+func (c *conn) publisher() *broker.Session {
+	if c.pub == nil {
+		c.pub = c.core.VHost().OpenSession(c.core, (*publisher)(c))
+	}
+	return c.pub
 }
 
 func addrString(a net.Addr) string {
@@ -210,13 +246,15 @@ func (c *conn) granted() {
 	s.present, s.expiry, s.ended = true, c.expiry, 0
 	s.durable = s.durable || c.expiry > 0
 	s.will, s.willAt = c.connect.Will, 0
-	c.connect.Will = nil
 	c.deadline = 0
 	c.limit = c.opt.MaxPacketSize
 	s.mail.open(c.link.Target())
 	s.save(&c.turn, nil)
 	c.state = running
+	c.srv.counters.connects.Add(1)
+	c.watchSys()
 	c.connack(present)
+	c.connect = nil
 	c.resume(whyLogin)
 	c.resend()
 	if err := s.resume(&c.turn); err != nil {
@@ -237,10 +275,23 @@ func (c *conn) connack(present bool) {
 		}
 		p = p.AppendNumber(wire.MaximumPacketSize, uint32(c.opt.MaxPacketSize))
 		p = p.AppendNumber(wire.TopicAliasMaximum, uint32(c.opt.TopicAliases))
-		p = p.AppendNumber(wire.RetainAvailable, 1)
-		p = p.AppendNumber(wire.WildcardAvailable, 1)
-		p = p.AppendNumber(wire.SubIDAvailable, 1)
-		p = p.AppendNumber(wire.SharedSubAvailable, 1)
+		if most := c.opt.maxQoS(); most < 2 {
+			p = p.AppendNumber(wire.MaximumQoS, uint32(most))
+		}
+		p = p.AppendNumber(wire.RetainAvailable, offered(!c.opt.NoRetain))
+		p = p.AppendNumber(wire.WildcardAvailable, offered(!c.opt.NoWildcards))
+		p = p.AppendNumber(wire.SubIDAvailable, offered(!c.opt.NoSubscriptionIDs))
+		p = p.AppendNumber(wire.SharedSubAvailable, offered(!c.opt.NoShared))
+		if info := c.responseInfo(); info != "" {
+			p = p.AppendText(wire.ResponseInfo, info)
+		}
+		if c.auth != nil { // [MQTT-4.12.0-5]
+			p = p.AppendText(wire.AuthMethod, c.auth.method.Name())
+			if len(c.auth.data) > 0 {
+				p = p.AppendText(wire.AuthData, string(c.auth.data))
+				c.auth.data = nil
+			}
+		}
 		if c.assigned {
 			p = p.AppendText(wire.AssignedClientID, c.clientID)
 		}
@@ -250,6 +301,26 @@ func (c *conn) connack(present bool) {
 		a.Props = p
 	}
 	c.out = a.Append(c.buffer(), c.version)
+}
+
+func offered(yes bool) uint32 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// responseInfo is where the client is to have its responses sent, if it asked
+// (section 3.2.2.3.15); nothing for clients whose identifiers make no topic.
+func (c *conn) responseInfo() string {
+	if !c.wantsInfo || c.opt.ResponseInfo == "" {
+		return ""
+	}
+	info := strings.ReplaceAll(c.opt.ResponseInfo, "{client_id}", c.clientID)
+	if !wire.ValidTopicName([]byte(info)) || len(info) > maxFilter {
+		return ""
+	}
+	return info
 }
 
 // refuseConnect answers a CONNECT that cannot be accepted.
@@ -268,6 +339,7 @@ func (c *conn) refuseConnect(err error) error {
 // malformed packets.
 func (c *conn) refuseWith(code wire.Reason, text string) error {
 	a := wire.Connack{Reason: code}
+	c.srv.counters.refused[code].Add(1)
 	v := c.version
 	switch {
 	case v < wire.V31:
@@ -282,6 +354,9 @@ func (c *conn) refuseWith(code wire.Reason, text string) error {
 		a.Reason = wire.Reason(code.V3())
 	} else if text != "" {
 		a.Props = a.Props.AppendText(wire.ReasonString, text)
+		if c.maxPacket > 0 && len(a.Append(nil, v)) > c.maxPacket {
+			a.Props = nil // [MQTT-3.2.2-19]
+		}
 	}
 	c.out = a.Append(c.buffer(), v)
 	c.detach(false)
@@ -304,12 +379,4 @@ func (c *conn) onDisconnect(body []byte) error {
 	c.detach(d.Reason != wire.Success)
 	c.hangUp()
 	return nil
-}
-
-// onAuth refuses re-authentication: no method was agreed on.
-func (c *conn) onAuth(body []byte) error {
-	if _, err := wire.DecodeAuth(body, c.version); err != nil {
-		return err
-	}
-	return refuse(wire.ProtocolError, "AUTH without an authentication method")
 }
