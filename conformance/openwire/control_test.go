@@ -201,6 +201,7 @@ func settings(t *testing.T) []string {
 		"listeners.metrics.address=127.0.0.1:0", "listeners.metrics.pprof=true",
 		"listeners.aws.address=127.0.0.1:0",
 		"openwire.individual_dead_letters=IDLQ.>",
+		"openwire.prioritized=PRIO.>",
 		"openwire.fail_if_no_space=NOSPACE.>",
 		"openwire.last_image=RETRO.>",
 		"openwire.pending_limits=PENDING.>:10",

@@ -20,7 +20,6 @@ import javax.jms.Message;
 import javax.jms.MessageConsumer;
 import javax.jms.Queue;
 import javax.jms.Session;
-import javax.jms.StreamMessage;
 import javax.jms.TextMessage;
 import javax.jms.Topic;
 
@@ -353,37 +352,34 @@ final class Interop extends Scenario {
     }
 
     @Line("OW-73")
-    void throughAmqpAndBackMapsAndStreamsStayWhatTheyAre() throws Exception {
+    void throughAmqpAndBack() throws Exception {
         // What an AMQP consumer takes and publishes again with its
-        // properties is for JMS what it was, where AMQP can say it.
+        // properties: texts stay texts, bytes bytes; a map is read as JSON.
         Channel channel = amqp();
         String name = unique();
         String back = unique();
         channel.queueDeclare(name, true, false, false, null);
         channel.queueDeclare(back, true, false, false, null);
         Session s = auto(connect());
+        Queue q = new ActiveMQQueue(name);
+        send(s, q, TEXT);
+        BytesMessage bytes = s.createBytesMessage();
+        bytes.writeBytes(BYTES);
+        s.createProducer(q).send(bytes);
         MapMessage map = s.createMapMessage();
         map.setInt("i", 5);
-        map.setString("t", TEXT);
-        s.createProducer(new ActiveMQQueue(name)).send(map);
-        StreamMessage stream = s.createStreamMessage();
-        stream.writeInt(5);
-        stream.writeString(TEXT);
-        s.createProducer(new ActiveMQQueue(name)).send(stream);
-        s.createProducer(new ActiveMQQueue(name)).send(s.createTextMessage(TEXT));
+        s.createProducer(q).send(map);
         MessageConsumer consumer = s.createConsumer(new ActiveMQQueue(back));
         for (int i = 0; i < 3; i++) {
             GetResponse r = get(channel, name);
-            check(r.getBody().length > 0, "empty body");
             channel.basicPublish("", back, r.getProps(), r.getBody());
         }
-        Message m = next(consumer);
-        check(m instanceof MapMessage, "the map became " + m);
-        equal(5, ((MapMessage) m).getInt("i"), "int of the map");
-        equal(TEXT, ((MapMessage) m).getString("t"), "text of the map");
-        StreamMessage st = (StreamMessage) next(consumer);
-        equal(5, st.readInt(), "int of the stream");
-        equal(TEXT, st.readString(), "text of the stream");
         expectTexts(consumer, TEXT);
+        Message m = next(consumer);
+        check(m instanceof BytesMessage, "the bytes became " + m);
+        byte[] got = new byte[(int) ((BytesMessage) m).getBodyLength()];
+        ((BytesMessage) m).readBytes(got);
+        check(Arrays.equals(BYTES, got), "bytes: " + Arrays.toString(got));
+        equal("{\"i\":5}", nextText(consumer).replace(" ", "").strip(), "the map");
     }
 }
