@@ -5,7 +5,7 @@
 #   AMQP_URL set:   that broker (HTTP_PORT: its management port, for the Go
 #                   client's recovery tests)
 #   otherwise:      hermod, the binary HERMOD_BIN, started here on free ports
-#   CLIENTS:        which to run (default "go node java python celery stomppy stompjs")
+#   CLIENTS:        which to run (default "go node java python celery stomppy stompjs mqtt")
 #
 # With AMQP_URL, STOMP_ADDR (host:port) and STOMP_WS (a URL) name the STOMP
 # listeners of that broker; without them its STOMP clients are left out.
@@ -26,10 +26,10 @@ cleanup() {
 trap cleanup EXIT
 
 if [ -z "${AMQP_URL:-}" ]; then
-	"${HERMOD_BIN:?name the binary}" serve --data-dir "$work/data" \
-		--set listeners.amqp.address=127.0.0.1:0 --set listeners.metrics.address=off \
-		--set listeners.mqtt.address=off --set listeners.mqtt.websocket_address=off --set listeners.stomp.address=127.0.0.1:0 --set listeners.stomp.websocket_address=127.0.0.1:0 --set listeners.aws.address=off \
-		--set limits.disk_free=1MiB \
+	# Every listener there is, off; then those that the clients use.
+	mapfile -t off < <("${HERMOD_BIN:?name the binary}" serve --print-config | sed -n 's/^\(listeners\..*address\)=.*/--set=\1=off/p')
+	"$HERMOD_BIN" serve --data-dir "$work/data" "${off[@]}" --set listeners.amqp.address=127.0.0.1:0 \
+		--set listeners.stomp.address=127.0.0.1:0 --set listeners.stomp.websocket_address=127.0.0.1:0 --set limits.disk_free=1MiB \
 		>"$work/out" 2>"$work/err" &
 	broker=$!
 	for _ in $(seq 600); do
@@ -51,8 +51,8 @@ fi
 export AMQP_URL HTTP_PORT=${HTTP_PORT:-} STOMP_ADDR=${STOMP_ADDR:-} STOMP_WS=${STOMP_WS:-}
 
 passed=0 failed=0
-declare -A needs=([go]=go [node]=npm [java]=mvn [python]=python3 [celery]=python3 [stomppy]=python3 [stompjs]=npm)
-for client in ${CLIENTS:-go node java python celery stomppy stompjs}; do
+declare -A needs=([go]=go [node]=npm [java]=mvn [python]=python3 [celery]=python3 [stomppy]=python3 [stompjs]=npm [mqtt]=npm)
+for client in ${CLIENTS:-go node java python celery stomppy stompjs mqtt}; do
 	if [[ $client == stomp* ]] && [ -z "$STOMP_ADDR" ]; then
 		echo "$client: no STOMP listener named"
 		continue

@@ -65,7 +65,7 @@ func TestSTOMP12Destinations(t *testing.T) {
 
 // TestSTOMP12FoundQueue: a queue that is there is used as it is.
 func TestSTOMP12FoundQueue(t *testing.T) {
-	b := rabbit(t)
+	b := either(t)
 	ch, q := channel(t, b), unique(t)
 	if _, err := ch.QueueDeclare(q, false, false, false, false, amqp.Table{"x-max-length": int32(5)}); err != nil {
 		t.Fatal(err)
@@ -142,7 +142,7 @@ func TestSTOMP25Properties(t *testing.T) {
 
 // TestSTOMP25PriorityQueue: priority orders a queue that has priorities.
 func TestSTOMP25PriorityQueue(t *testing.T) {
-	b := rabbit(t)
+	b := either(t)
 	c := open(t, b, "1.2")
 	q := unique(t)
 	c.do("SUBSCRIBE", "", "id:0", "destination:/queue/"+q, "x-max-priority:9", "ack:client", "prefetch-count:1")
@@ -157,7 +157,7 @@ func TestSTOMP25PriorityQueue(t *testing.T) {
 }
 
 func TestSTOMP36Delay(t *testing.T) {
-	c := open(t, rabbit(t), "1.2")
+	c := open(t, either(t), "1.2")
 	q := unique(t)
 	c.subscribe("/queue/" + q)
 	c.do("SEND", "later", "destination:/queue/"+q, "AMQ_SCHEDULED_DELAY:300")

@@ -215,7 +215,7 @@ func (c *conn) readAll(cons *consumer, queues []broker.Destination, inbox string
 	fo := broker.FanInOptions{SubscribeOptions: o}
 	fo.Prefetch = max(o.Prefetch, 1)
 	fo.Appeared = func(name string) {
-		c.inbox.Tell(&broker.Turn{}, &note{kind: noteAppeared, consumer: id, name: name})
+		c.inbox.Tell(&broker.Turn{}, &note{kind: noteAppeared, rare: &rare{consumer: id, name: name}})
 	}
 	fo.Opened = func(sub *broker.Subscription) {
 		p := &part{cons: cons}
