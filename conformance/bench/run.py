@@ -107,7 +107,7 @@ ACTIVEMQ_XML = """<beans xmlns="http://www.springframework.org/schema/beans" xml
 
 
 class ActiveMQ:
-    """One ActiveMQ broker, as Debian's package configures it, for the whole run."""
+    """A fresh ActiveMQ broker, as Debian's package configures it."""
 
     name = "activemq"
 
@@ -418,20 +418,20 @@ def openwire(a, activemq):
         for case, args in cases.items():
             disk = perf(a, "disk", "--dir", a.dir, "--duration", "1s")
             raw.append(next(c["writes_per_second"] for c in disk["cases"] if c["file"] == "preallocated" and c["write_bytes"] == 4096))
-            for kind in (None, activemq) if activemq else (None,):
-                b = kind or Hermod(a, protocol="openwire").ready()
-                r = perf(a, "openwire", "--host", "127.0.0.1:%d" % b.port, "--pid", str(b.pid), "--duration", a.seconds, "--warmup", "2s", *args)
+            for kind in (Hermod, ActiveMQ) if activemq else (Hermod,):
+                b = kind(a, protocol="openwire") if kind is Hermod else kind(a)
+                b.ready()
+                r = perf(a, "openwire", "--host", "127.0.0.1:%d" % b.port, "--pid", str(b.pid), "--duration", a.seconds, "--warmup", "4s", *args)
                 r["raw"] = raw[-1]
                 found.setdefault((case, b.name), []).append(r)
-                if not kind:
-                    b.stop()
+                b.stop()
     rows = [["raw write + fdatasync, 4 KiB", "disk", spread(raw, "%.0f"), "", "", "", "1", ""]]
     for (case, name), runs in found.items():
         sync = case != "transient, an ack each"
         rate = "confirm_rate" if sync else "deliver_rate"
         ratio = ""
         if activemq:
-            ratio = "%.1f" % statistics.median(r[rate] / o[rate] for r, o in zip(runs, found[case, "activemq"]))
+            ratio = "%.1f" % statistics.median(r[rate] / max(o[rate], 1) for r, o in zip(runs, found[case, "activemq"]))
         rows.append([case, name, spread([r[rate] for r in runs], "%.0f"), spread([r["cost"]["broker_cpu_us_per_message"] for r in runs]),
                      spread([r["confirm_latency"]["p50_us"] for r in runs], "%.0f") if sync else "",
                      spread([100 * r["cost"]["machine_busy_by_others_share"] for r in runs], "%.0f"),
@@ -466,17 +466,13 @@ def main():
     peer = None
     try:
         for part in parts:
-            wanted = None
-            if part in ("cpu", "confirm") and a.rabbitmq:
-                wanted = Rabbit
-            if part == "openwire" and a.activemq:
-                wanted = ActiveMQ
-            if peer and type(peer) is not wanted:
+            wanted = a.rabbitmq if part in ("cpu", "confirm") else ""
+            if peer and not wanted:
                 peer.stop()
                 peer = None
             if wanted and not peer:
-                peer = Rabbit(a, a.rabbitmq) if wanted is Rabbit else ActiveMQ(a)
-            PARTS[part](a, peer)
+                peer = Rabbit(a, a.rabbitmq)
+            PARTS[part](a, a.activemq if part == "openwire" else peer)
     finally:
         if peer:
             peer.stop()
