@@ -41,6 +41,10 @@ type Options struct {
 	// that matches counts; what the client asks for comes before.
 	PendingLimits []PendingLimit
 
+	// Prioritized are destinations that deliver by priority; it is decided when
+	// their queue is made.
+	Prioritized []string
+
 	// UserIDs writes the name of its user into every message as JMSXUserID.
 	UserIDs bool
 

@@ -22,6 +22,7 @@ type OpenWire struct {
 	FailIfNoSpace    []string `koanf:"fail_if_no_space"`        // destinations, with wildcards: refuse messages there is no room for instead of blocking their producers
 	LastImage        []string `koanf:"last_image"`              // topics, with wildcards, whose last message retroactive consumers get
 	PendingLimits    []string `koanf:"pending_limits"`          // topics, with wildcards, and after a colon the messages that wait for a slow consumer beyond its prefetch
+	Prioritized      []string `koanf:"prioritized_messages"`    // destinations, with wildcards, whose queues deliver by priority
 	UserIDs          bool     `koanf:"populate_user_id"`        // write the name of its user into every message, as JMSXUserID
 	ConnectedBrokers []string `koanf:"connected_brokers"`       // URLs of other brokers that clients with failover: are told of
 	Rebalance        bool     `koanf:"rebalance_clients"`       // and asked to spread over
@@ -40,6 +41,7 @@ func openwireDefaults() map[string]any {
 		"openwire.default_password":         "guest",
 		"openwire.dead_letter_queue":        "ActiveMQ.DLQ",
 		"openwire.individual_dead_letters":  []string{},
+		"openwire.prioritized_messages":     []string{},
 		"openwire.populate_user_id":         false,
 		"openwire.pending_limits":           []string{},
 		"openwire.fail_if_no_space":         []string{},
