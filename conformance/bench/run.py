@@ -107,7 +107,7 @@ ACTIVEMQ_XML = """<beans xmlns="http://www.springframework.org/schema/beans" xml
 
 
 class ActiveMQ:
-    """One ActiveMQ broker, as Debian's package configures it, for the whole run."""
+    """A fresh ActiveMQ broker, as Debian's package configures it."""
 
     name = "activemq"
 
@@ -324,6 +324,86 @@ def idle(a, rabbit):
     table(["broker", "idle connections", "KiB of RSS each", "RSS MiB", "CPU us to open one"], rows)
 
 
+class Mosquitto:
+    """A fresh mosquitto, which keeps nothing on disk."""
+
+    name = "mosquitto"
+
+    def __init__(self, a):
+        self.port = a.port + 1
+        conf = os.path.join(a.dir, "mosquitto.conf")
+        with open(conf, "w") as f:
+            f.write("listener %d 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 2048\npersistence false\n" % self.port)
+        self.process = subprocess.Popen([a.mosquitto, "-c", conf], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.pid = self.process.pid
+
+    def ready(self):
+        connect(self.port).close()
+        return self
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+MQTT_LOADS = [
+    ("QoS 0, 1 -> 1, 256 B", []),
+    ("QoS 0, 1 -> 500, 16 B", ["--subscribers", "500", "--size", "16"]),
+    ("QoS 0, 1 -> 500, 256 B", ["--subscribers", "500"]),
+    ("QoS 1, 100 -> 100 in pairs, 256 B, 10 under way each", ["--qos", "1", "--durable", "--publishers", "100", "--subscribers", "100", "--topics", "100", "--window", "10"]),
+    ("QoS 1, 100 -> 100 in pairs, 256 B, 1 under way each", ["--qos", "1", "--durable", "--publishers", "100", "--subscribers", "100", "--topics", "100", "--window", "1"]),
+]
+
+
+def mqtt(a, _):
+    """MQTT: load, connections, sessions."""
+    candidates = [mqtt_hermod] + ([Mosquitto] if a.mosquitto else [])
+    found, idle, restart = {}, {}, {}
+    for n in range(a.rounds):
+        note("mqtt, round %d" % (n + 1))
+        for make in candidates:
+            b = make(a).ready()
+            for what, args in MQTT_LOADS:
+                found.setdefault((what, b.name), []).append(mqtt_perf(a, b, "--duration", a.seconds, *args))
+            b.stop()
+        for make in candidates:
+            for count, dialers in ((a.idle // 4, 1), (a.idle // 2, 1), (a.idle, 1), (a.idle // 2, 16)):
+                b = make(a).ready()
+                idle.setdefault((b.name, count, dialers), []).append(
+                    mqtt_perf(a, b, "--idle", str(count), "--dialers", str(dialers), "--duration", "1s"))
+                b.stop()
+    rows = []
+    for (what, name), runs in found.items():
+        rows.append([what, name, spread([r["cost"]["broker_cpu_us_per_message"] for r in runs]),
+                     spread([r["deliver_rate"] / 1000 for r in runs], "%.0f"),
+                     spread([100 * r["cost"]["machine_busy_by_others_share"] for r in runs], "%.0f")])
+    table(["load", "broker", "CPU us per delivered message", "1,000 delivered/s", "busy by others %"], rows)
+    rows = []
+    for (name, count, dialers), runs in sorted(idle.items(), key=lambda x: (x[0][0], x[0][2], x[0][1])):
+        rows.append([name, str(count), str(dialers), spread([r["broker_rss_bytes_per_connection"] / 1024 for r in runs]),
+                     spread([r["broker_cpu_us_per_open"] for r in runs], "%.0f")])
+    table(["broker", "connections", "opened at a time", "KiB of RSS each", "CPU us to open one"], rows)
+    note("mqtt, %d sessions" % a.sessions)
+    b = mqtt_hermod(a).ready()
+    perf(a, "mqtt", "--host", "127.0.0.1:%d" % b.port, "--sessions", str(a.sessions), "--dialers", "64")
+    for _ in range(a.rounds):
+        for name, sig in (("kill -9", signal.SIGKILL), ("clean stop", signal.SIGTERM)):
+            b.stop(sig)
+            start = time.time()
+            b = mqtt_hermod(a, keep=True).ready()
+            restart.setdefault(name, []).append(time.time() - start)
+    b.stop()
+    table(["%d durable sessions, all offline" % a.sessions, "start to ready, s"], [[k, spread(v)] for k, v in restart.items()])
+
+
+def mqtt_hermod(a, keep=False):
+    return Hermod(a, keep, protocol="mqtt")
+
+
+def mqtt_perf(a, b, *args):
+    return perf(a, "mqtt", "--host", "127.0.0.1:%d" % b.port, "--pid", str(b.pid), *args)
+
+
 def openwire(a, activemq):
     """JMS: non-persistent 1 KiB, and persistent ones of which each is answered before the next."""
     cases = {
@@ -338,20 +418,20 @@ def openwire(a, activemq):
         for case, args in cases.items():
             disk = perf(a, "disk", "--dir", a.dir, "--duration", "1s")
             raw.append(next(c["writes_per_second"] for c in disk["cases"] if c["file"] == "preallocated" and c["write_bytes"] == 4096))
-            for kind in (None, activemq) if activemq else (None,):
-                b = kind or Hermod(a, protocol="openwire").ready()
-                r = perf(a, "openwire", "--host", "127.0.0.1:%d" % b.port, "--pid", str(b.pid), "--duration", a.seconds, "--warmup", "2s", *args)
+            for kind in (Hermod, ActiveMQ) if activemq else (Hermod,):
+                b = kind(a, protocol="openwire") if kind is Hermod else kind(a)
+                b.ready()
+                r = perf(a, "openwire", "--host", "127.0.0.1:%d" % b.port, "--pid", str(b.pid), "--duration", a.seconds, "--warmup", "4s", *args)
                 r["raw"] = raw[-1]
                 found.setdefault((case, b.name), []).append(r)
-                if not kind:
-                    b.stop()
+                b.stop()
     rows = [["raw write + fdatasync, 4 KiB", "disk", spread(raw, "%.0f"), "", "", "", "1", ""]]
     for (case, name), runs in found.items():
         sync = case != "transient, an ack each"
         rate = "confirm_rate" if sync else "deliver_rate"
         ratio = ""
         if activemq:
-            ratio = "%.1f" % statistics.median(r[rate] / o[rate] for r, o in zip(runs, found[case, "activemq"]))
+            ratio = "%.1f" % statistics.median(r[rate] / max(o[rate], 1) for r, o in zip(runs, found[case, "activemq"]))
         rows.append([case, name, spread([r[rate] for r in runs], "%.0f"), spread([r["cost"]["broker_cpu_us_per_message"] for r in runs]),
                      spread([r["confirm_latency"]["p50_us"] for r in runs], "%.0f") if sync else "",
                      spread([100 * r["cost"]["machine_busy_by_others_share"] for r in runs], "%.0f"),
@@ -359,7 +439,7 @@ def openwire(a, activemq):
     table(["1 KiB", "broker", "messages/s", "CPU us per message", "response p50 us", "busy by others %", "x raw", "x activemq"], rows)
 
 
-PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle, "openwire": openwire}
+PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle, "openwire": openwire, "mqtt": mqtt}
 
 
 def main():
@@ -372,6 +452,8 @@ def main():
     p.add_argument("--seconds", default="4s", help="length of one measurement")
     p.add_argument("--backlog", type=int, default=10_000_000)
     p.add_argument("--idle", type=int, default=18_900)
+    p.add_argument("--sessions", type=int, default=100_000, help="durable MQTT sessions")
+    p.add_argument("--mosquitto", default=shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin") or "", help="mosquitto to compare with; '' for none")
     servers = glob.glob("/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server")
     p.add_argument("--rabbitmq", default=servers[-1] if servers else "", help="rabbitmq-server to compare with; '' for none")
     p.add_argument("--activemq", default=ACTIVEMQ if os.path.isdir(ACTIVEMQ) and shutil.which("java") else "",
@@ -384,17 +466,13 @@ def main():
     peer = None
     try:
         for part in parts:
-            wanted = None
-            if part in ("cpu", "confirm") and a.rabbitmq:
-                wanted = Rabbit
-            if part == "openwire" and a.activemq:
-                wanted = ActiveMQ
-            if peer and type(peer) is not wanted:
+            wanted = a.rabbitmq if part in ("cpu", "confirm") else ""
+            if peer and not wanted:
                 peer.stop()
                 peer = None
             if wanted and not peer:
-                peer = Rabbit(a, a.rabbitmq) if wanted is Rabbit else ActiveMQ(a)
-            PARTS[part](a, peer)
+                peer = Rabbit(a, a.rabbitmq)
+            PARTS[part](a, a.activemq if part == "openwire" else peer)
     finally:
         if peer:
             peer.stop()

@@ -5,7 +5,7 @@
 #   AMQP_URL set:   that broker (HTTP_PORT: its management port, for the Go
 #                   client's recovery tests)
 #   otherwise:      hermod, the binary HERMOD_BIN, started here on free ports
-#   CLIENTS:        which to run (default "go node java python celery stomppy stompjs")
+#   CLIENTS:        which to run (default "go node java python celery stomppy stompjs mqtt")
 #
 # With AMQP_URL, STOMP_ADDR (host:port) and STOMP_WS (a URL) name the STOMP
 # listeners of that broker; without them its STOMP clients are left out.
@@ -51,8 +51,8 @@ fi
 export AMQP_URL HTTP_PORT=${HTTP_PORT:-} STOMP_ADDR=${STOMP_ADDR:-} STOMP_WS=${STOMP_WS:-}
 
 passed=0 failed=0
-declare -A needs=([go]=go [node]=npm [java]=mvn [python]=python3 [celery]=python3 [stomppy]=python3 [stompjs]=npm)
-for client in ${CLIENTS:-go node java python celery stomppy stompjs}; do
+declare -A needs=([go]=go [node]=npm [java]=mvn [python]=python3 [celery]=python3 [stomppy]=python3 [stompjs]=npm [mqtt]=npm)
+for client in ${CLIENTS:-go node java python celery stomppy stompjs mqtt}; do
 	if [[ $client == stomp* ]] && [ -z "$STOMP_ADDR" ]; then
 		echo "$client: no STOMP listener named"
 		continue

@@ -253,25 +253,23 @@ func (c *conn) readAll(cons *consumer, queues []broker.Destination, inbox string
 	return nil
 }
 
+// maxPriority is JMS's highest.
+const maxPriority = 9
+
 // makeQueue declares a queue that somebody sends to or reads.
 func (c *conn) makeQueue(name string) error {
-	d := broker.QueueDeclare{Name: name, Durable: true, Args: c.priorities(name)}
+	d := broker.QueueDeclare{Name: name, Durable: true}
 	if !strings.HasPrefix(name, c.opt.DeadLetterQueue) {
 		d.DeadLetters = c.deadLetters("Queue.", name)
+	}
+	if matches(c.opt.Prioritized, name) {
+		d.Args = broker.Table{{Name: "x-max-priority", Value: int64(maxPriority)}}
 	}
 	_, err := c.session.DeclareQueue(&c.turn, d, nil)
 	if err == nil {
 		c.server.hub.advise(&c.turn, c.room, destinationAdvice(wire.Destination{Kind: wire.TypeQueue, Name: name}, wire.DestinationAdd))
 	}
 	return err
-}
-
-// priorities are the arguments of a destination's queue.
-func (c *conn) priorities(name string) broker.Table {
-	if !matches(c.opt.Prioritized, name) {
-		return nil
-	}
-	return broker.Table{{Name: "x-max-priority", Value: int64(9)}}
 }
 
 // deadLetters is the queue for the dead letters of a destination.
@@ -286,13 +284,8 @@ func (c *conn) deadLetters(kind, name string) string {
 // consumer.
 func (c *conn) subscribe(cons *consumer, s *wire.ConsumerInfo, topics []broker.Destination) (string, error) {
 	d := broker.QueueDeclare{Name: "openwire-subscription-" + randomText(), Exclusive: true, AutoDelete: true}
-	for _, t := range topics {
-		if d.Args == nil {
-			d.Args = c.priorities(t.Name)
-		}
-	}
 	if n := c.pendingLimit(s, topics); n > 0 {
-		d.Args = append(d.Args, broker.Field{Name: "x-max-length", Value: int64(n)})
+		d.Args = broker.Table{{Name: "x-max-length", Value: int64(n)}}
 	}
 	broker.MarkSubscription(&d)
 	if _, err := c.session.DeclareQueue(&c.turn, d, nil); err != nil {
@@ -334,7 +327,7 @@ func (c *conn) startDurable(cons *consumer, s *wire.ConsumerInfo, topics, queues
 	}
 	queue, err := c.session.OpenDurable(&c.turn, broker.Durable{
 		ClientID: c.clientID, Name: s.SubscriptionName, Pattern: topics[0].Pattern(), Selector: s.Selector,
-		DeadLetters: c.deadLetters("Topic.", topics[0].Name), Args: c.priorities(topics[0].Name),
+		DeadLetters: c.deadLetters("Topic.", topics[0].Name),
 	}, nil)
 	if err == nil {
 		o.Exclusive, o.Sole = true, false

@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -28,8 +29,8 @@ type frame struct {
 	Version           int32
 }
 
-// sends are the messages that the stock client sent in the captures.
-func sends(t testing.TB) map[string]*frame {
+// captured are the frames of the captures.
+func captured(t testing.TB) []*frame {
 	t.Helper()
 	f, err := os.Open("wire/testdata/captures.jsonl.gz")
 	if err != nil {
@@ -40,7 +41,7 @@ func sends(t testing.TB) map[string]*frame {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := map[string]*frame{}
+	var out []*frame
 	lines := bufio.NewScanner(z)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -48,8 +49,23 @@ func sends(t testing.TB) map[string]*frame {
 		if err := json.Unmarshal(lines.Bytes(), r); err != nil {
 			t.Fatal(err)
 		}
-		var kind byte
-		fmt.Sscanf(r.Hex[8:10], "%x", &kind)
+		out = append(out, r)
+	}
+	if lines.Err() != nil {
+		t.Fatal(lines.Err())
+	}
+	return out
+}
+
+// sends are the messages that the stock client sent in the captures.
+func sends(t testing.TB) map[string]*frame {
+	t.Helper()
+	out := map[string]*frame{}
+	for _, r := range captured(t) {
+		kind, err := strconv.ParseUint(r.Hex[8:10], 16, 8)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if r.Dir == "C" && wire.Type(kind).IsMessage() {
 			out[fmt.Sprintf("%s/%d/%d", r.Capture, r.Conn, r.N)] = r
 		}

@@ -28,6 +28,10 @@ type Options struct {
 	DeadLetterQueue       string
 	IndividualDeadLetters []string
 
+	// Prioritized are queues that deliver by JMSPriority when they are made over
+	// OpenWire.
+	Prioritized []string
+
 	// FailIfNoSpace are destinations for which there is an exception when there
 	// is no room for a message, instead of a wait.
 	FailIfNoSpace []string
@@ -40,10 +44,6 @@ type Options struct {
 	// of a topic that is not durable: the oldest messages are dropped. The first
 	// that matches counts; what the client asks for comes before.
 	PendingLimits []PendingLimit
-
-	// Prioritized are destinations that deliver by priority; it is decided when
-	// their queue is made.
-	Prioritized []string
 
 	// UserIDs writes the name of its user into every message as JMSXUserID.
 	UserIDs bool

@@ -19,10 +19,10 @@ type OpenWire struct {
 	DefaultPassword  string   `koanf:"default_password"`        //
 	DeadLetterQueue  string   `koanf:"dead_letter_queue"`       // where poisoned and expired messages go
 	Individual       []string `koanf:"individual_dead_letters"` // destinations, with wildcards, that have a dead letter queue each, whose name begins so
+	Prioritized      []string `koanf:"prioritized"`             // queues, with wildcards, that deliver by JMSPriority when they are made over OpenWire
 	FailIfNoSpace    []string `koanf:"fail_if_no_space"`        // destinations, with wildcards: refuse messages there is no room for instead of blocking their producers
 	LastImage        []string `koanf:"last_image"`              // topics, with wildcards, whose last message retroactive consumers get
 	PendingLimits    []string `koanf:"pending_limits"`          // topics, with wildcards, and after a colon the messages that wait for a slow consumer beyond its prefetch
-	Prioritized      []string `koanf:"prioritized_messages"`    // destinations, with wildcards, whose queues deliver by priority
 	UserIDs          bool     `koanf:"populate_user_id"`        // write the name of its user into every message, as JMSXUserID
 	ConnectedBrokers []string `koanf:"connected_brokers"`       // URLs of other brokers that clients with failover: are told of
 	Rebalance        bool     `koanf:"rebalance_clients"`       // and asked to spread over
@@ -41,9 +41,9 @@ func openwireDefaults() map[string]any {
 		"openwire.default_password":         "guest",
 		"openwire.dead_letter_queue":        "ActiveMQ.DLQ",
 		"openwire.individual_dead_letters":  []string{},
-		"openwire.prioritized_messages":     []string{},
 		"openwire.populate_user_id":         false,
 		"openwire.pending_limits":           []string{},
+		"openwire.prioritized":              []string{},
 		"openwire.fail_if_no_space":         []string{},
 		"openwire.last_image":               []string{},
 		"openwire.connected_brokers":        []string{},
