@@ -7,6 +7,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hermodmq/hermod/conformance/harness"
 )
 
 func TestSTOMP12Destinations(t *testing.T) {
@@ -165,4 +167,30 @@ func TestSTOMP36Delay(t *testing.T) {
 	c.send("SEND", "now", "destination:/queue/"+q)
 	c.message("now")
 	c.message("later")
+	// Twice more, 50 ms apart, and by a crontab entry, not before its time.
+	c.do("SEND", "again", "destination:/queue/"+q, "AMQ_SCHEDULED_DELAY:10", "AMQ_SCHEDULED_PERIOD:50", "AMQ_SCHEDULED_REPEAT:2")
+	for range 3 {
+		c.message("again")
+	}
+	c.do("SEND", "next year", "destination:/queue/"+q, fmt.Sprintf("AMQ_SCHEDULED_CRON:0 0 1 %d *", time.Now().AddDate(0, -1, 0).Month()))
+	c.send("SEND", "x", "destination:/queue/"+q, "AMQ_SCHEDULED_CRON:whenever")
+	c.failure("Invalid header")
+	c.barrier()
+}
+
+// TestSTOMP31Exclusive: an exclusive consumer gets everything while it is there.
+func TestSTOMP31Exclusive(t *testing.T) {
+	bothDialects(t, func(t *testing.T, b *harness.Broker) {
+		q := unique(t)
+		other, c, p := open(t, b, "1.2"), open(t, b, "1.2"), open(t, b, "1.2")
+		other.subscribe("/queue/" + q)
+		c.subscribe("/queue/"+q, "activemq.exclusive:true")
+		for i := range 5 {
+			p.do("SEND", fmt.Sprint(i), "destination:/queue/"+q)
+			c.message(fmt.Sprint(i))
+		}
+		c.do("UNSUBSCRIBE", "", "id:0")
+		p.do("SEND", "left", "destination:/queue/"+q)
+		other.message("left")
+	})
 }

@@ -425,7 +425,35 @@ func TestSTOMP32Browser(t *testing.T) {
 			}
 		}
 	}
+	// However many there are, held by others or not, and nobody has to wait.
 	c := open(t, either(t), "1.2")
+	q := unique(t)
+	var many strings.Builder
+	for i := range 3000 {
+		many.WriteString(compose("SEND", fmt.Sprint(i), "destination:/queue/"+q, "persistent:true"))
+	}
+	c.raw(many.String())
+	c.barrier()
+	holder := open(t, either(t), "1.2")
+	holder.subscribe("/queue/"+q, "ack:client-individual", "prefetch-count:1")
+	holder.message("0")
+	c.do("SUBSCRIBE", "", "id:many", "destination:/queue/"+q, "browser:true")
+	for i := range 3000 {
+		c.message(fmt.Sprint(i))
+	}
+	if f := c.message(""); f.headers["browser"] != "end" {
+		t.Errorf("got %s", f)
+	}
+	ready(t, either(t), q, 2999)
+	c.send("SUBSCRIBE", "", "id:many", "destination:/queue/"+q, "browser:true")
+	c.failure("Duplicated subscription identifier")
+	c.closed()
+	c = open(t, either(t), "1.2")
+	c.do("SUBSCRIBE", "", "id:b", "destination:/queue/nosuch."+q)
+	c.do("UNSUBSCRIBE", "", "id:b")
+	c.do("SUBSCRIBE", "", "id:b", "destination:/queue/nosuch."+q, "browser:true")
+	c.message("")
+	c.do("UNSUBSCRIBE", "", "id:b")
 	c.send("SUBSCRIBE", "", "id:b", "destination:/topic/x", "browser:true")
 	c.failure("Invalid destination")
 	c.send("SUBSCRIBE", "", "id:b", "destination:/queue/nosuch.browsed", "browser:true")
