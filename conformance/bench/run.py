@@ -407,7 +407,7 @@ def mqtt_perf(a, b, *args):
 def openwire(a, activemq):
     """JMS: non-persistent 1 KiB, and persistent ones of which each is answered before the next."""
     cases = {
-        "transient, an ack each": [],
+        "transient, an ack each": ["--in-flight", "10000"],
         "persistent, synchronous, 1 producer": ["--persistent", "--sync", "--consumers", "0"],
         "persistent, synchronous, 16 producers": ["--persistent", "--sync", "--producers", "16", "--consumers", "0"],
         "the same, consumed by 4": ["--persistent", "--sync", "--producers", "16", "--consumers", "4"],

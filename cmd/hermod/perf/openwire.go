@@ -24,6 +24,7 @@ type openwireOptions struct {
 	producers, consumers, queues int
 	topic, persistent, sync      bool
 	size, prefetch, multiple     int
+	inFlight                     int64
 	duration, warmup             time.Duration
 	pids                         []int
 	json                         bool
@@ -42,6 +43,7 @@ func (o *openwireOptions) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.sync, "sync", false, "wait for the response to each message before the next, as JMS does for persistent ones")
 	f.IntVar(&o.prefetch, "prefetch", 1000, "window of a consumer in messages")
 	f.IntVar(&o.multiple, "multiple", 1, "messages per acknowledgement; 1 is what AUTO_ACKNOWLEDGE does")
+	f.Int64Var(&o.inFlight, "in-flight", 0, "messages sent and not received by anybody at which producers wait; 0: they never do")
 	f.DurationVar(&o.duration, "duration", 10*time.Second, "how long to measure")
 	f.DurationVar(&o.warmup, "warmup", time.Second, "how long to run before measuring")
 	f.IntSliceVar(&o.pids, "pid", nil, "process ids of the broker, for CPU time and memory")
@@ -63,6 +65,8 @@ func (o *openwireOptions) validate() error {
 		return fmt.Errorf("--prefetch %d: not between 1 and 32767", o.prefetch)
 	case o.multiple < 1 || o.multiple > o.prefetch:
 		return fmt.Errorf("--multiple %d: not between 1 and the prefetch", o.multiple)
+	case o.inFlight < 0 || o.inFlight > 0 && (o.consumers == 0 || o.topic && o.consumers > 1):
+		return fmt.Errorf("--in-flight is not negative, and needs consumers that share what they get")
 	case o.duration <= 0 || o.warmup < 0:
 		return fmt.Errorf("--duration must be positive, --warmup not negative")
 	}
@@ -427,6 +431,9 @@ func (r *openwireRun) template(c *openwireConn, d wire.Destination) (template, e
 	return t, nil
 }
 
+// inFlightPoll is how often a producer looks whether it may go on.
+const inFlightPoll = 100 * time.Microsecond
+
 // produce sends in batches, or one by one with responses.
 func (r *openwireRun) produce(c *openwireConn, d wire.Destination) error {
 	var confirm histogram
@@ -446,6 +453,10 @@ func (r *openwireRun) produce(c *openwireConn, d wire.Destination) error {
 	}
 	var sequence uint64
 	for !r.stopping.Load() {
+		if r.o.inFlight > 0 && r.sent.Load()-r.received.Load() > r.o.inFlight {
+			time.Sleep(inFlightPoll)
+			continue
+		}
 		now := time.Now().UnixNano()
 		for i := range n {
 			f := frames[i*len(t.frame):]
@@ -525,7 +536,7 @@ func (r *openwireRun) scenario() string {
 	for _, x := range []struct {
 		on   bool
 		text string
-	}{{o.topic, "topics"}, {o.persistent, "persistent"}, {o.sync, "synchronous"}} {
+	}{{o.topic, "topics"}, {o.persistent, "persistent"}, {o.sync, "synchronous"}, {o.inFlight > 0, fmt.Sprintf("%d in flight", o.inFlight)}} {
 		if x.on {
 			parts = append(parts, x.text)
 		}

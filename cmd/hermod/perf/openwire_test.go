@@ -48,7 +48,7 @@ func TestOpenWireRuns(t *testing.T) {
 	host := openwireBroker(t)
 	for name, change := range map[string]func(*openwireOptions){
 		"each":   func(*openwireOptions) {},
-		"ranges": func(o *openwireOptions) { o.multiple, o.consumers = 10, 2 },
+		"ranges": func(o *openwireOptions) { o.multiple, o.consumers, o.inFlight = 10, 2, 1000 },
 		"sync":   func(o *openwireOptions) { o.sync, o.persistent = true, true },
 		"topic":  func(o *openwireOptions) { o.topic, o.consumers = true, 2 },
 	} {
@@ -96,12 +96,13 @@ func TestOpenWireOptions(t *testing.T) {
 		t.Errorf("%q %v", good.host, err)
 	}
 	for name, change := range map[string]func(*openwireOptions){
-		"nobody":   func(o *openwireOptions) { o.producers, o.consumers = 0, 0 },
-		"queues":   func(o *openwireOptions) { o.queues = 0 },
-		"size":     func(o *openwireOptions) { o.size = -1 },
-		"prefetch": func(o *openwireOptions) { o.prefetch = 0 },
-		"multiple": func(o *openwireOptions) { o.multiple = 2 },
-		"duration": func(o *openwireOptions) { o.duration = 0 },
+		"nobody":    func(o *openwireOptions) { o.producers, o.consumers = 0, 0 },
+		"queues":    func(o *openwireOptions) { o.queues = 0 },
+		"size":      func(o *openwireOptions) { o.size = -1 },
+		"prefetch":  func(o *openwireOptions) { o.prefetch = 0 },
+		"multiple":  func(o *openwireOptions) { o.multiple = 2 },
+		"in flight": func(o *openwireOptions) { o.consumers, o.inFlight = 0, 1 },
+		"duration":  func(o *openwireOptions) { o.duration = 0 },
 	} {
 		o := good
 		change(&o)
