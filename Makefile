@@ -9,7 +9,7 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 GOFLAGS_BIN := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 FUZZTIME    ?= 30s
 CRASH_ROUNDS ?= 100
-SUITES      := conformance/harness conformance/amqp conformance/mqtt conformance/stomp conformance/crash conformance/websocket
+SUITES      := conformance/harness conformance/amqp conformance/mqtt conformance/stomp conformance/crash conformance/websocket conformance/tls
 
 help:         ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -243,3 +243,24 @@ func TestWriteCheckAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// A queue of a virtual topic needs what binding it by hand would need.
+func TestVirtualTopicNeedsTheRightToBind(t *testing.T) {
+	w := newTopo(t)
+	const name = "Consumer.A.VirtualTopic.x"
+	for _, tt := range []struct {
+		p    Permissions
+		text string
+	}{
+		{Permissions{Configure: ".*", Write: ".*", Read: "^Consumer"}, "read access to exchange 'amq.topic' in vhost '/' refused for user 'u'"},
+		{Permissions{Configure: ".*", Write: "^$", Read: ".*"}, "write access to queue '" + name + "' in vhost '/' refused for user 'u'"},
+		{Permissions{Configure: ".*", Write: ".*", Read: ".*"}, ""},
+	} {
+		_ = w.b.DeleteUser(w.turn, "u", nil)
+		s := w.worker("u", tt.p)
+		_, err := s.DeclareQueue(w.turn, QueueDeclare{Name: name}, nil)
+		if got := w.v.Queue(name) != nil; got != (tt.text == "") || got != (err == nil) || err != nil && err.Error() != tt.text {
+			t.Errorf("%+v: %v", tt.p, err)
+		}
+	}
+}

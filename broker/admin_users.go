@@ -46,14 +46,24 @@ func badText(what string) error { return errf(Invalid, "%s must not be empty", w
 // AddUser makes a user, or gives an existing one a new password and tags. An
 // empty password means that the user cannot log in with one.
 func (b *Broker) AddUser(t *Turn, name, pass string, tags []string, done func(*Turn)) error {
-	var hash password.Hash
+	a := account{User: User{Name: name, Tags: slices.Clone(tags)}}
 	if pass != "" {
-		var err error
-		if hash, err = password.New(pass, b.options.PasswordCost); err != nil {
-			return errf(Internal, "password cannot be hashed: %v", err)
+		if err := a.setPassword(pass, b.options.PasswordCost); err != nil {
+			return err
 		}
 	}
-	return b.putUser(t, name, hash, tags, done)
+	return b.putUser(t, &a, done)
+}
+
+// setPassword derives what is kept of a password.
+func (a *account) setPassword(pass string, cost int) (err error) {
+	if a.hash, err = password.New(pass, cost); err == nil {
+		a.scram, err = password.NewScram(pass)
+	}
+	if err != nil {
+		return errf(Internal, "password cannot be hashed: %v", err)
+	}
+	return nil
 }
 
 // AddUserHash is AddUser with a hash in RabbitMQ's form: base64 of four bytes
@@ -63,15 +73,32 @@ func (b *Broker) AddUserHash(t *Turn, name, algorithm, hash string, tags []strin
 	if err != nil {
 		return errf(Invalid, "%v", err)
 	}
-	return b.putUser(t, name, h, tags, done)
+	return b.putUser(t, &account{User: User{Name: name, Tags: slices.Clone(tags)}, hash: h}, done)
 }
 
-func (b *Broker) putUser(t *Turn, name string, hash password.Hash, tags []string, done func(*Turn)) error {
-	if name == "" {
+func (b *Broker) putUser(t *Turn, a *account, done func(*Turn)) error {
+	if a.Name == "" {
 		return badText("user name")
 	}
 	return b.administer(t, done, func(c *change) error {
-		b.storeUser(c, &account{User: User{Name: name, Tags: slices.Clone(tags)}, hash: hash})
+		b.storeUser(c, a)
+		return nil
+	})
+}
+
+// SetUserScram gives a user whose password is known as a hash only the keys of
+// SCRAM-SHA-256, in the text form of password.Scram.
+func (b *Broker) SetUserScram(t *Turn, name, keys string, done func(*Turn)) error {
+	scram, err := password.ParseScram(keys)
+	if err != nil {
+		return errf(Invalid, "%v", err)
+	}
+	return b.administer(t, done, func(c *change) error {
+		a := b.auth.account(name)
+		if a == nil {
+			return noUser(name)
+		}
+		b.storeUser(c, &account{User: a.User, hash: a.hash, scram: scram})
 		return nil
 	})
 }
@@ -82,7 +109,7 @@ func (b *Broker) storeUser(c *change, a *account) {
 	b.auth.users[a.Name] = a
 	b.auth.mu.Unlock()
 	b.rightsChanged(c, a.Name)
-	c.put(kindUser, vhostKey(a.Name), mustJSON(userValue{a.hash.Algorithm, a.hash.Text, a.Tags}))
+	c.put(kindUser, vhostKey(a.Name), mustJSON(userValue{a.hash.Algorithm, a.hash.Text, a.Tags, a.scram.String()}))
 }
 
 // rightsChanged makes sessions forget what they know and tells the user's
@@ -100,16 +127,17 @@ func (b *Broker) rightsChanged(c *change, user string) {
 
 // ChangePassword gives a user a new password.
 func (b *Broker) ChangePassword(t *Turn, name, pass string, done func(*Turn)) error {
-	hash, err := password.New(pass, b.options.PasswordCost)
-	if err != nil {
-		return errf(Internal, "password cannot be hashed: %v", err)
+	var fresh account
+	if err := fresh.setPassword(pass, b.options.PasswordCost); err != nil {
+		return err
 	}
 	return b.administer(t, done, func(c *change) error {
 		a := b.auth.account(name)
 		if a == nil {
 			return noUser(name)
 		}
-		b.storeUser(c, &account{User: a.User, hash: hash})
+		fresh.User = a.User
+		b.storeUser(c, &fresh)
 		return nil
 	})
 }
@@ -121,7 +149,7 @@ func (b *Broker) SetUserTags(t *Turn, name string, tags []string, done func(*Tur
 		if a == nil {
 			return noUser(name)
 		}
-		b.storeUser(c, &account{User: User{Name: name, Tags: slices.Clone(tags)}, hash: a.hash})
+		b.storeUser(c, &account{User: User{Name: name, Tags: slices.Clone(tags)}, hash: a.hash, scram: a.scram})
 		return nil
 	})
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"encoding/json"
+	"github.com/hermodmq/hermod/broker/topic"
 	"slices"
 )
 
@@ -121,12 +122,12 @@ func (v *VHost) drop(c *change) {
 func (r *retained) drop(c *change, vhost string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for topic, m := range r.topics {
+	r.topics.Step(&topic.Search{}, r.topics.Len()+1, func(name string, m *Message) {
 		if m.Persistent {
-			c.remove(retainedKind, vhost+"\x00"+topic)
+			c.remove(retainedKind, vhost+"\x00"+name)
 		}
-	}
-	r.topics, r.bytes = nil, 0
+	})
+	r.topics, r.bytes, r.expiring, r.swept = topic.Names[*Message]{}, 0, 0, topic.Search{}
 }
 
 func policyKind(operator bool) string {

@@ -311,6 +311,7 @@ func configOf(what string, d QueueDeclare) (QueueConfig, error) {
 		return cfg, err
 	}
 	cfg.take(d.Args)
+	cfg.DeadLetterFallback = d.DeadLetters
 	return cfg, checkStrategy(what, d.Args, cfg)
 }
 

@@ -72,6 +72,9 @@ func (v *VHost) bind(c *change, d Binding, conn *Connection) error {
 		return nil
 	}
 	b := &binding{id: id, source: src, args: cloneTable(d.Args), queue: q, exchange: x}
+	if err := b.refine(); err != nil {
+		return err
+	}
 	if err := src.router.check(b); err != nil {
 		return err
 	}

@@ -1,5 +1,7 @@
 package broker
 
+import "github.com/hermodmq/hermod/broker/filter"
+
 // binding is a route from an exchange to one queue or exchange. It is
 // immutable but for slot, which its source's router uses.
 type binding struct {
@@ -12,9 +14,11 @@ type binding struct {
 	exchange *Exchange // the destination, or nil
 
 	durable bool
-	match   headerMatch // of bindings of headers exchanges
-	weight  float64     // of bindings of consistent hash exchanges
-	hash    uint64      // of the destination, likewise
+	filter  *filter.Policy // nil: all that match
+	form    string         // in which messages enter the queue; "": as they are
+	match   headerMatch    // of bindings of headers exchanges
+	weight  float64        // of bindings of consistent hash exchanges
+	hash    uint64         // of the destination, likewise
 }
 
 // bindingID is what makes two bindings of one source the same.
@@ -38,6 +42,7 @@ func (b *binding) attach(v *VHost) {
 		x.configure()
 	} else if m := v.meta[b.queue]; m != nil {
 		m.bindings[b] = struct{}{}
+		m.reform()
 	}
 }
 
@@ -54,5 +59,6 @@ func (b *binding) detach(v *VHost) {
 		x.configure()
 	} else if m := v.meta[b.queue]; m != nil {
 		delete(m.bindings, b)
+		m.reform()
 	}
 }

@@ -34,6 +34,9 @@ type Options struct {
 	MaxConnections int // of the whole broker; 0: no bound
 	MaxChannels    int // sessions per connection; 0: no bound
 
+	MaxRetained      int   // retained messages of a virtual host; 0 is DefaultMaxRetained
+	MaxRetainedBytes int64 // and the bytes they take; 0 is DefaultMaxRetainedBytes
+
 	DefaultQueueType string // for queues declared without x-queue-type; "" is classic
 }
 
@@ -80,6 +83,12 @@ func New(o Options) (*Broker, error) {
 	}
 	if o.MaxMessageSize <= 0 {
 		o.MaxMessageSize = DefaultMaxMessageSize
+	}
+	if o.MaxRetained <= 0 {
+		o.MaxRetained = DefaultMaxRetained
+	}
+	if o.MaxRetainedBytes <= 0 {
+		o.MaxRetainedBytes = DefaultMaxRetainedBytes
 	}
 	if o.DefaultVHost == "" {
 		o.DefaultVHost = "/"
@@ -141,6 +150,9 @@ func (b *Broker) Tick(t *Turn) {
 		q.tick(t)
 	}
 	clear(b.due)
+	for _, v := range b.vhosts.all() {
+		v.sweepRetained(t)
+	}
 	b.checkMemory(t)
 }
 

@@ -14,6 +14,8 @@ type consumers struct {
 	active    *Subscription
 	exclusive *Subscription
 	filters   int    // subscriptions with a filter
+	soles     int    // subscriptions that want everything
+	wide      bool   // single because of soles
 	epoch     uint64 // changes when a subscription is added
 }
 
@@ -41,7 +43,39 @@ func (c *consumers) add(sub *Subscription) {
 	if c.single && c.active == nil {
 		c.active = sub
 	}
+	if sub.sole {
+		c.soles++
+		c.chooseSole()
+	}
 	c.relist(sub)
+}
+
+// chooseSole lets the first of those who want everything have it, unless the
+// queue has a single active consumer anyway.
+func (c *consumers) chooseSole() {
+	if c.single && !c.wide {
+		return
+	}
+	if c.soles == 0 {
+		if c.wide {
+			c.wide = false
+			c.setSingle(false)
+		}
+		return // only those that never wanted everything are left
+	}
+	var best *Subscription
+	for _, sub := range c.list {
+		if sub.sole && (best == nil || sub.priority > best.priority) {
+			best = sub
+		}
+	}
+	c.wide, c.single, c.active = true, true, best
+	for _, sub := range c.list {
+		if sub != best {
+			c.unlist(sub)
+		}
+	}
+	c.relist(best)
 }
 
 func (c *consumers) ring(priority int) (int, bool) {
@@ -66,6 +100,10 @@ func (c *consumers) remove(sub *Subscription) {
 			c.rings = slices.Delete(c.rings, r, r+1)
 		}
 	}
+	if sub.sole {
+		c.soles--
+		c.chooseSole()
+	}
 	if c.active == sub {
 		c.active = c.successor()
 		if c.active != nil {
@@ -89,6 +127,10 @@ func (c *consumers) successor() *Subscription {
 // setSingle turns the single active consumer on or off. The one that becomes
 // active is chosen like a successor; the others keep what they hold.
 func (c *consumers) setSingle(on bool) {
+	if c.wide {
+		c.wide = !on // from now on it lasts
+		return
+	}
 	if c.single == on {
 		return
 	}
@@ -104,6 +146,9 @@ func (c *consumers) setSingle(on bool) {
 	}
 	for _, sub := range c.list {
 		c.relist(sub)
+	}
+	if c.soles > 0 {
+		c.chooseSole()
 	}
 }
 

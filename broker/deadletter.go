@@ -7,6 +7,72 @@ type corpse struct {
 	entry
 	level  int
 	reason DeathReason
+	cause  string // see Death.Cause
+	to     string // see Rejection.To
+}
+
+// Rejection says what becomes of deliveries that a consumer gives up.
+type Rejection struct {
+	// To is the queue the messages go to if no argument and no policy of their
+	// own queue says where; it is made if it is missing. "" leaves that to the
+	// queue.
+	To    string
+	Cause string // see Death.Cause
+}
+
+// Reject is Settle with outcome Rejected that says why, and where to. It must
+// not be used in a transaction.
+func (s *Session) Reject(t *Turn, q *Queue, leases []Lease, r Rejection) {
+	q.mu.Lock()
+	for _, lease := range leases {
+		i, p := q.ledger.get(lease)
+		if p == nil || p.hold != nil && p.hold.session != s || p.prepared != nil {
+			continue
+		}
+		done := q.takeLease(i)
+		if q.stream != nil {
+			q.conclude(&done, Accepted)
+			continue
+		}
+		q.buryAs(corpse{entry: done.entry, level: int(done.level), reason: DeathRejected, cause: r.Cause, to: r.To})
+	}
+	q.putBack()
+	q.serve(t)
+	q.trim(t)
+	q.notify()
+	q.leave(t)
+}
+
+// deadLetters reports whether the configuration sends a dead message anywhere.
+func (cfg *QueueConfig) deadLetters(c *corpse) bool {
+	if c.reason == DeathExpired && cfg.DropExpired {
+		return false
+	}
+	return c.to != "" || cfg.DeadLetterSet || cfg.fallback(c) != ""
+}
+
+// fallback is the queue that gets a dead message which nothing else is
+// configured for, "" if it is dropped.
+func (cfg *QueueConfig) fallback(c *corpse) string {
+	if cfg.DeadLetterFallback == "" || c.reason == DeathMaxLen || !c.thin && !c.msg.Persistent {
+		return ""
+	}
+	return cfg.DeadLetterFallback
+}
+
+// deadLetterQueue finds the queue that gets dead letters by name, or makes it.
+func (v *VHost) deadLetterQueue(t *Turn, name string) *Queue {
+	if q := v.queue(name); q != nil {
+		return q
+	}
+	err := v.change(t, nil, func(c *change) error {
+		_, err := v.declareQueue(c, QueueDeclare{Name: name, Durable: true}, nil)
+		return err
+	})
+	if err != nil {
+		v.broker.log.Warn("a queue for dead letters cannot be made", "vhost", v.name, "queue", name, "error", err)
+	}
+	return v.queue(name)
 }
 
 // layOut has leave dead-letter messages whose memory q does not count.
@@ -77,6 +143,14 @@ func (q *Queue) deadLetterOne(t *Turn, cfg *QueueConfig, p *plan, rt *routing, c
 		p.batch.Settles = append(p.batch.Settles, StoreSettle{q.base + LaneID(c.level), c.seq, 1})
 	}
 	v := q.vhost
+	if !cfg.DeadLetterSet {
+		to := c.to
+		if to == "" {
+			to = cfg.fallback(c)
+		}
+		q.deadLetterTo(t, p, to, c)
+		return
+	}
 	ex := v.exchange(cfg.DeadLetterExchange)
 	if ex == nil {
 		return
@@ -95,6 +169,20 @@ func (q *Queue) deadLetterOne(t *Turn, cfg *QueueConfig, p *plan, rt *routing, c
 	}
 }
 
+// deadLetterTo adds one message to a plan for a queue of that name; "" drops
+// it, and so does the queue it comes from.
+func (q *Queue) deadLetterTo(t *Turn, p *plan, to string, c *corpse) {
+	if to == "" || to == q.name {
+		return
+	}
+	target := q.vhost.deadLetterQueue(t, to)
+	if target == nil {
+		return
+	}
+	cfg := QueueConfig{DeadLetterKey: to, DeadLetterKeySet: true}
+	p.offer(t, q.deadMessage(t, &cfg, c), target, 0, false)
+}
+
 // deadMessage is the message as it leaves q for the dead-letter exchange.
 func (q *Queue) deadMessage(t *Turn, cfg *QueueConfig, c *corpse) *Message {
 	old := c.msg
@@ -107,6 +195,7 @@ func (q *Queue) deadMessage(t *Turn, cfg *QueueConfig, c *corpse) *Message {
 	d := Death{
 		Queue: q.name, Exchange: old.Exchange, Reason: c.reason, Count: 1, Time: t.Now,
 		RoutingKeys: append([]string{old.RoutingKey}, n.KeepKeys...), OriginalExpiration: old.TTL,
+		Cause: c.cause,
 	}
 	n.Deaths = recordDeath(n.Deaths, d)
 	n.LastDeath = &n.Deaths[0]
@@ -137,8 +226,10 @@ const headerCC = "CC"
 func recordDeath(deaths []Death, d Death) []Death {
 	i := slices.IndexFunc(deaths, func(x Death) bool { return x.Queue == d.Queue && x.Reason == d.Reason })
 	if i >= 0 {
+		cause := d.Cause
 		d = deaths[i]
 		d.Count++
+		d.Cause = cause
 	}
 	list := make([]Death, 0, len(deaths)+1)
 	list = append(list, d)

@@ -44,11 +44,13 @@ func TestDeadLetterKeyDropsCC(t *testing.T) {
 
 // A message survives its stored form; one of version 1 is read, too.
 func TestStoredMessage(t *testing.T) {
-	d := broker.Death{Queue: "q", Exchange: "x", Reason: broker.DeathExpired, Count: 1, Time: 5, RoutingKeys: []string{"k"}, OriginalExpiration: -1}
+	d := broker.Death{Queue: "q", Exchange: "x", Reason: broker.DeathExpired, Count: 1, Time: 5, RoutingKeys: []string{"k"}, OriginalExpiration: -1,
+		Cause: "because"}
 	m := &broker.Message{
 		Exchange: "x", RoutingKey: "k", Native: []byte("n"), Body: []byte("b"), Format: broker.FormatSTOMP, Persistent: true,
 		TTL: 7, Received: 9, Notes: &broker.Notes{
 			Deaths: []broker.Death{d}, FirstDeath: &d, DropHeaders: []string{"BCC", "CC"}, GroupID: "g", StripTTL: true,
+			GroupClose: true, Schedule: &broker.Schedule{Cron: "* * * * *", Delay: 1, Period: 2, Repeat: -1}, Occurrence: 4,
 		},
 	}
 	got, err := broker.DecodeMessage(m.AppendBinary(nil))
@@ -68,7 +70,7 @@ func TestStoredMessage(t *testing.T) {
 	if got, err = broker.DecodeMessage(slices.Delete(old, 14, 17)); err != nil || got.Notes.DropHeaders != nil {
 		t.Errorf("version 1 without a header: %+v, %v", got, err)
 	}
-	for _, version := range []byte{0, 3} {
+	for _, version := range []byte{0, 4} {
 		if _, err := broker.DecodeMessage([]byte{version, 0, 0, 0, 0, 0, 0, 0, 0}); err == nil {
 			t.Errorf("version %d was read", version)
 		}

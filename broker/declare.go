@@ -85,6 +85,9 @@ func (s *Session) checkDeclare(d *QueueDeclare) error {
 	if err := s.allow(opConfigure, d.Name, false); err != nil {
 		return err
 	}
+	if err := s.allowVirtualTopic(d.Name); err != nil {
+		return err
+	}
 	return s.allowDeadLetter(d)
 }
 
@@ -152,12 +155,16 @@ func (v *VHost) declareQueue(c *change, d QueueDeclare, conn *Connection) (Queue
 	if err != nil {
 		return QueueInfo{}, err
 	}
-	if !m.durable {
-		v.showQueue(m.queue)
-		return QueueInfo{Name: d.Name}, nil
+	feed := v.virtualBinding(m)
+	if m.durable {
+		c.put(kindQueue, vhostKey(v.name, d.Name), m.definition())
+		if feed != nil && feed.durable {
+			c.put(kindBinding, feed.key(v), feed.definition())
+		}
+		c.show(func() { v.showQueue(m.queue, feed) })
+	} else {
+		v.showQueue(m.queue, feed)
 	}
-	c.put(kindQueue, vhostKey(v.name, d.Name), m.definition())
-	c.show(func() { v.showQueue(m.queue) })
 	return QueueInfo{Name: d.Name}, nil
 }
 
@@ -182,10 +189,15 @@ func (v *VHost) redeclareQueue(c *change, q *Queue, d QueueDeclare, conn *Connec
 	return info, nil
 }
 
-// showQueue lets everybody find a queue that addQueue made.
-func (v *VHost) showQueue(q *Queue) {
+// showQueue lets everybody find a queue that addQueue made; feed is a binding
+// it is born with, or nil. v.mu is held.
+func (v *VHost) showQueue(q *Queue, feed *binding) {
 	v.queues.put(q.Name(), q)
+	if feed != nil {
+		feed.attach(v)
+	}
 	v.bump()
+	v.watches.appeared(q)
 }
 
 // addQueue makes the queue and everything the topology knows of it. v.mu is

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"crypto/sha256"
-	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,15 +23,22 @@ const (
 // ids of stored messages are definitions that commit with the message, so that
 // a restart remembers both or neither.
 type dedupTable struct {
-	known  map[string]int64 // id -> Unix ms at which it was seen
-	order  []dedupEntry     // by time; a ring would save nothing, it is cut in steps
+	known  map[string]dedupKnown
+	order  []dedupEntry // by time; a ring would save nothing, it is cut in steps
 	head   int
 	stored int // entries that the store has, too
+}
+
+// dedupKnown is what is known of an id.
+type dedupKnown struct {
+	at     int64  // Unix ms at which it was seen
+	origin string // what the publisher of the first message with it wants to hear
 }
 
 type dedupEntry struct {
 	id     string
 	at     int64
+	origin string
 	stored bool
 }
 
@@ -48,31 +54,39 @@ func dedupID(id string) string {
 // duplicate reports whether m's id came within the queue's window and
 // remembers it if not. In the latter case, fact is what the store must remember
 // together with m; its Kind is "" if nothing.
-func (q *Queue) duplicate(t *Turn, m *Message, stored bool) (dup bool, fact Definition) {
+func (q *Queue) duplicate(t *Turn, m *Message, stored bool) (dup bool, origin string, fact Definition) {
 	d := &q.dedup
 	q.forgetIDs(t, dedupStep)
-	id := dedupID(m.Notes.DedupID)
+	id := m.Notes.DedupID
+	if q.cfg.DedupGroups {
+		id = m.Notes.GroupID + "\x00" + id
+	}
+	id = dedupID(id)
 	// The table may hold what is too old: it is forgotten in steps.
-	if at, ok := d.known[id]; ok && at > t.Now-q.cfg.DedupWindow {
-		return true, Definition{}
+	if k, ok := d.known[id]; ok && k.at > t.Now-q.cfg.DedupWindow {
+		return true, k.origin, Definition{}
 	} else if ok {
 		q.forgetIDs(t, len(d.order))
 	}
 	stored = stored && d.stored < maxDedupStored && q.eng.dedup.Load() < maxDedupTotal
-	d.add(dedupEntry{strings.Clone(id), t.Now, stored})
+	d.add(dedupEntry{strings.Clone(id), t.Now, strings.Clone(m.Notes.Origin), stored})
 	if !stored {
-		return false, Definition{}
+		return false, "", Definition{}
 	}
 	q.eng.dedup.Add(1)
 	q.schedule(t.Now + q.cfg.DedupWindow)
-	return false, Definition{Kind: kindDedup, Key: q.dedupKey(id), Value: strconv.AppendInt(nil, t.Now, 10)}
+	value := strconv.AppendInt(nil, t.Now, 10)
+	if m.Notes.Origin != "" {
+		value = append(append(value, ' '), m.Notes.Origin...)
+	}
+	return false, "", Definition{Kind: kindDedup, Key: q.dedupKey(id), Value: value}
 }
 
 func (d *dedupTable) add(e dedupEntry) {
 	if d.known == nil {
-		d.known = make(map[string]int64)
+		d.known = make(map[string]dedupKnown)
 	}
-	d.known[e.id] = e.at
+	d.known[e.id] = dedupKnown{e.at, e.origin}
 	d.order = append(d.order, e)
 	if e.stored {
 		d.stored++
@@ -145,16 +159,18 @@ func (r *recovery) dedups() {
 	found := make(map[*Queue][]dedupEntry)
 	for _, d := range defs {
 		key, err := splitKey(d.Key, 2)
-		at := int64(0)
+		at, origin := int64(0), ""
 		if err == nil {
-			err = json.Unmarshal(d.Value, &at)
+			var word string
+			word, origin, _ = strings.Cut(string(d.Value), " ")
+			at, err = strconv.ParseInt(word, 10, 64)
 		}
 		if err != nil || queues[key[0]] == nil {
 			r.orphans.remove(d.Kind, d.Key)
 			continue
 		}
 		q := queues[key[0]]
-		found[q] = append(found[q], dedupEntry{key[1], at, true})
+		found[q] = append(found[q], dedupEntry{key[1], at, origin, true})
 	}
 	for q, list := range found {
 		slices.SortFunc(list, func(a, b dedupEntry) int { return int(min(max(a.at-b.at, -1), 1)) })

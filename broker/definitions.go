@@ -22,6 +22,7 @@ const (
 	kindLimit           = "limit"
 	kindUserLimit       = "user_limit"
 	kindDedup           = "dedup"
+	kindPrepared        = "prepared"
 )
 
 // vhostKey joins the parts of a definition's key.
@@ -77,10 +78,12 @@ type queueValue struct {
 	AutoDelete bool        `json:"auto_delete,omitempty"`
 	Lane       LaneID      `json:"lane"`
 	Args       []jsonField `json:"args,omitempty"`
+
+	DeadLetters string `json:"dead_letters,omitempty"`
 }
 
 func (m *queueMeta) definition() []byte {
-	return mustJSON(queueValue{m.declared.AutoDelete, m.lane, tableJSON(m.args)})
+	return mustJSON(queueValue{m.declared.AutoDelete, m.lane, tableJSON(m.args), m.declared.DeadLetterFallback})
 }
 
 // bindingValue is the stored form of a binding: the arguments, as the key has
@@ -111,6 +114,7 @@ type userValue struct {
 	Algorithm string   `json:"hashing_algorithm"`
 	Hash      string   `json:"password_hash"`
 	Tags      []string `json:"tags"`
+	Scram     string   `json:"scram,omitempty"`
 }
 
 // parameterKey names a runtime parameter; vhost is "" for global ones.

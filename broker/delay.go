@@ -16,6 +16,7 @@ type delayLane struct {
 	began int64           // Unix ms at which the last pass over them began
 	from  uint64          // where it goes on; 0: a new one begins
 	took  int64           // ms of the last whole pass
+	floor uint64          // stored messages below were dropped
 }
 
 type delayed struct {
@@ -171,7 +172,7 @@ func (q *Queue) foundDue(t *Turn, from uint64, msgs []Stored, next uint64, err e
 		q.readFailed(t, d.id, from, next, err)
 	}
 	for i := range msgs {
-		if m := &msgs[i]; !d.known[m.Seq] {
+		if m := &msgs[i]; !d.known[m.Seq] && m.Seq >= d.floor {
 			d.cold--
 			q.holdBack(entry{msg: m.Msg, seq: m.Seq}, m.Expiry)
 		}
@@ -210,7 +211,11 @@ func (q *Queue) ripen(t *Turn, due []delayed) {
 			if d.stored() {
 				p.batch.Settles = append(p.batch.Settles, StoreSettle{q.delay.id, d.seq, 1})
 			}
-			p.add(d.msg, q, put{level: d.level, stored: d.stored(), expiry: q.expiry(t, d.msg), moved: d.origin()})
+			moved := d.origin()
+			for _, x := range d.msg.occurrences(t.Now) {
+				p.add(x.msg, q, put{level: d.level, stored: d.stored(), at: x.at, expiry: q.expiry(t, x.msg), moved: moved})
+				moved = 0
+			}
 		}
 		q.leave(t)
 		p.run(t, false)

@@ -27,6 +27,7 @@ type engine struct {
 	dedup     atomic.Int64 // deduplication ids in the store
 	unsettled int64        // deliveries a session may have unsettled
 	replies   sync.Map     // reply address suffix -> *Subscription
+	former    atomic.Pointer[Former]
 	plans     sync.Pool
 	timers    timers
 	routes    sync.Pool // *routing, for those who publish without a session

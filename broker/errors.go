@@ -27,6 +27,8 @@ const (
 type Error struct {
 	Kind Kind
 	Text string
+
+	Limit bool // a configured limit is the reason, which may be different later
 }
 
 // Error implements error.
@@ -34,4 +36,11 @@ func (e *Error) Error() string { return e.Text }
 
 func errf(k Kind, format string, args ...any) *Error {
 	return &Error{Kind: k, Text: fmt.Sprintf(format, args...)}
+}
+
+// limitf is errf for a limit that is reached.
+func limitf(k Kind, format string, args ...any) *Error {
+	e := errf(k, format, args...)
+	e.Limit = true
+	return e
 }

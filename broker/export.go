@@ -30,6 +30,7 @@ type userFile struct {
 	Name      string   `json:"name"`
 	Hash      *string  `json:"password_hash,omitempty"`
 	Algorithm string   `json:"hashing_algorithm,omitempty"`
+	Scram     string   `json:"hermod_scram,omitempty"` // keys of SCRAM-SHA-256; ours alone
 	Password  *string  `json:"password,omitempty"`
 	Tags      tagList  `json:"tags"`
 	Limits    limitMap `json:"limits"`
@@ -177,7 +178,7 @@ func (b *Broker) exportUsers(f *definitionsFile) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	for _, u := range a.users {
-		out := userFile{Name: u.Name, Hash: &u.hash.Text, Algorithm: u.hash.Algorithm, Tags: u.Tags}
+		out := userFile{Name: u.Name, Hash: &u.hash.Text, Algorithm: u.hash.Algorithm, Scram: u.scram.String(), Tags: u.Tags}
 		if l := a.limits[u.Name]; l != nil && len(l.values) > 0 {
 			out.Limits = limitMap(cloneMap(l.values))
 		}

@@ -9,7 +9,9 @@ type groupTable struct {
 	on     bool // a message with a group was seen
 	seed   maphash.Seed
 	owners *[groupBuckets]*Subscription // sticky: by hash of the group
-	out    map[string]groupLease        // unsettled messages by group
+	began  map[uint64]*Subscription     // sticky: whom a group's messages go to, by hash of the group
+	out    map[string]groupLease        // unsettled messages by group; unused with an index
+	index  *groupIndex                  // of queues with one lane, once it is needed
 }
 
 type groupLease struct {
@@ -19,10 +21,12 @@ type groupLease struct {
 
 // groupBuckets bounds the sticky assignments of a queue: groups with the same
 // hash share a consumer. groupScan bounds how far behind blocked messages a
-// deliverable one is looked for.
+// deliverable one is looked for. groupsBegun bounds the groups whose first
+// message for a consumer is told apart from the others.
 const (
 	groupBuckets = 1024
 	groupScan    = 1024
+	groupsBegun  = 16 << 10
 )
 
 func groupOf(m *Message) string {
@@ -38,6 +42,36 @@ func (g *groupTable) bucket(group string) **Subscription {
 		g.seed = maphash.MakeSeed()
 	}
 	return &g.owners[maphash.String(g.seed, group)%groupBuckets]
+}
+
+// begin notes that sub gets a message of a sticky group. It reports whether
+// that is the first one since the group came to sub. A message that closes its
+// group sets the group free.
+func (g *groupTable) begin(m *Message, sub *Subscription) (first bool) {
+	group := m.Notes.GroupID
+	owner := g.bucket(group)
+	if *owner == nil {
+		*owner = sub
+	}
+	key := maphash.String(g.seed, group)
+	first = g.began[key] != sub
+	if m.Notes.GroupClose {
+		// Others of the same bucket are free, too: that costs them nothing but
+		// another consumer.
+		*owner = nil
+		delete(g.began, key)
+		return first
+	}
+	if first {
+		if len(g.began) >= groupsBegun {
+			clear(g.began)
+		}
+		if g.began == nil {
+			g.began = make(map[uint64]*Subscription)
+		}
+		g.began[key] = sub
+	}
+	return first
 }
 
 // lent notes that a message went out.
@@ -76,6 +110,11 @@ func (g *groupTable) left(sub *Subscription) {
 			g.owners[i] = nil
 		}
 	}
+	for key, owner := range g.began {
+		if owner == sub {
+			delete(g.began, key)
+		}
+	}
 }
 
 // blocked reports whether the lease rule keeps a group's next message back from
@@ -88,6 +127,9 @@ func (g *groupTable) blocked(group string, batch uint64) bool {
 // groupCandidate finds the first message in memory that the lease rule lets
 // go, for a receiver that is no subscription.
 func (q *Queue) groupCandidate(t *Turn, batch uint64) (*lane, int) {
+	if x := q.index(false); x != nil {
+		return q.indexCandidate(t, x, batch)
+	}
 	for i := len(q.lanes) - 1; i >= 0; i-- {
 		l := &q.lanes[i]
 		for j, n := 0, 0; j < l.hot.len() && n < groupScan; j++ {
@@ -119,6 +161,11 @@ func (q *Queue) groupCandidate(t *Turn, batch uint64) (*lane, int) {
 // dispatchGrouped delivers the first message that the group rule lets some
 // consumer take; false if there is none.
 func (q *Queue) dispatchGrouped(t *Turn) bool {
+	if q.cfg.LeaseGroups {
+		if x := q.index(false); x != nil {
+			return q.dispatchIndexed(t, x)
+		}
+	}
 	for i := len(q.lanes) - 1; i >= 0; i-- {
 		l := &q.lanes[i]
 		for j, n := 0, 0; j < l.hot.len() && n < groupScan; j++ {

@@ -95,6 +95,9 @@ func (in *importing) users() error {
 		switch {
 		case u.Hash != nil:
 			err = b.AddUserHash(t, u.Name, u.Algorithm, *u.Hash, u.Tags, nil)
+			if err == nil && u.Scram != "" {
+				err = b.SetUserScram(t, u.Name, u.Scram, nil)
+			}
 		case u.Password != nil:
 			err = b.AddUser(t, u.Name, *u.Password, u.Tags, nil)
 		default:

@@ -18,6 +18,8 @@ type entry struct {
 	count  uint32   // earlier failed deliveries
 	size   uint32   // thin: bytes of the body
 
+	first int64 // Unix ms at which Take handed it out for the first time; 0: never
+
 	redelivered bool
 	thin        bool
 	timed       bool // thin: the message has a TTL of its own
@@ -68,6 +70,11 @@ type lane struct {
 	id    LaneID
 	level int
 	last  uint64 // sequence number of the newest stored message that was enqueued
+
+	// Stored messages below it may have been delivered before the broker was
+	// started.
+	handed uint64
+
 	sub   uint64 // last number given to a transient entry
 	hot   entries
 	holes int // of hot
@@ -84,11 +91,41 @@ type lane struct {
 		// Sequence number at which a search that is not at its end goes on.
 		resume uint64
 	}
-	reading bool   // a read or a sweep is under way
-	retry   int64  // Unix ms at which a read that failed is tried again; 0: none did
-	epoch   uint32 // changes when what a read brings is no longer wanted
+	reading bool                // a read or a sweep is under way
+	retry   int64               // Unix ms at which a read that failed is tried again; 0: none did
+	removed map[uint64]struct{} // cold messages that were settled
+	epoch   uint32              // changes when what a read brings is no longer wanted
 
 	unwanted filterMark
+
+	// withheld are stored messages that are leased although they were never in
+	// memory: they belong to transactions that were prepared before a restart.
+	// They are not counted as cold, and what a read brings of them is passed
+	// over. Those below cold.from are forgotten.
+	withheld map[uint64]struct{}
+}
+
+// dropWithheld takes the withheld messages out of what a read brought.
+func (l *lane) dropWithheld(msgs []Stored) []Stored {
+	if len(l.withheld) == 0 {
+		return msgs
+	}
+	kept := make([]Stored, 0, len(msgs))
+	for i := range msgs {
+		if _, is := l.withheld[msgs[i].Seq]; !is {
+			kept = append(kept, msgs[i])
+		}
+	}
+	return kept
+}
+
+// passWithheld forgets the withheld messages that no read can bring any more.
+func (l *lane) passWithheld() {
+	for seq := range l.withheld {
+		if seq < l.cold.from {
+			delete(l.withheld, seq)
+		}
+	}
 }
 
 // ready is the number of messages in the lane.
@@ -220,7 +257,7 @@ func (l *lane) loaded(msgs []Stored, next uint64, keep func(e *entry)) {
 	for i := range msgs {
 		m := &msgs[i]
 		l.mergeLate(m.Seq, keep)
-		e := entry{msg: m.Msg, seq: m.Seq, expiry: m.Expiry, count: m.Count, redelivered: m.Count > 0}
+		e := entry{msg: m.Msg, seq: m.Seq, expiry: m.Expiry, count: m.Count, redelivered: m.Count > 0 || m.Seq < l.handed}
 		l.hot.pushBack(e)
 		l.bytes += e.memory()
 		l.cold.count--

@@ -17,7 +17,12 @@ type slot struct {
 	prev     int32         // neighbours in hold; next is the free list's, too
 	next     int32
 	level    uint16
-	shared   bool // counts against its session's shared credit
+	unseen   bool // nobody was given the message: the lease only hides it
+	shared   bool // counts against its subscription's shared credit
+
+	// prepared is the transaction whose outcome decides about the delivery; until
+	// then nobody else settles it.
+	prepared *prepared
 }
 
 // hold is the list of what one session has unsettled on one queue, in order of
@@ -89,18 +94,8 @@ func (g *ledger) get(l Lease) (int32, *slot) {
 func (g *ledger) take(i int32) slot {
 	p := &g.slots[i]
 	s := *p
-	if h := s.hold; h != nil {
-		if s.prev >= 0 {
-			g.slots[s.prev].next = s.next
-		} else {
-			h.head = s.next
-		}
-		if s.next >= 0 {
-			g.slots[s.next].prev = s.prev
-		} else {
-			h.tail = s.prev
-		}
-		h.n--
+	if s.hold != nil {
+		g.unlink(i)
 	}
 	*p = slot{next: g.free}
 	g.free = i + 1
@@ -111,11 +106,29 @@ func (g *ledger) take(i int32) slot {
 	return s
 }
 
-// share makes every delivery to a subscription of h count against its
-// session's shared credit and returns how many did not before.
-func (g *ledger) share(h *hold) (n int64) {
+// unlink takes slot i off its hold.
+func (g *ledger) unlink(i int32) {
+	p := &g.slots[i]
+	h := p.hold
+	if p.prev >= 0 {
+		g.slots[p.prev].next = p.next
+	} else {
+		h.head = p.next
+	}
+	if p.next >= 0 {
+		g.slots[p.next].prev = p.prev
+	} else {
+		h.tail = p.prev
+	}
+	p.prev, p.next = -1, -1
+	h.n--
+}
+
+// share makes every delivery to a subscription of h that shares c count against
+// it and returns how many did not before.
+func (g *ledger) share(h *hold, c *credit) (n int64) {
 	for i := h.head; i >= 0; i = g.slots[i].next {
-		if p := &g.slots[i]; p.sub != nil && !p.shared {
+		if p := &g.slots[i]; p.sub != nil && p.sub.credit == c && !p.shared {
 			p.shared = true
 			n++
 		}

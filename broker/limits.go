@@ -71,12 +71,12 @@ func (r *connections) admit(c *Connection) error {
 	}
 	switch limit := b.options.MaxConnections; {
 	case limit > 0 && len(r.byID) >= limit:
-		return errf(NotAllowed, "connection refused: node connection limit (%d) is reached", limit)
+		return limitf(NotAllowed, "connection refused: node connection limit (%d) is reached", limit)
 	case vhostLimited && v.connected.Load() >= vhostLimit:
-		return errf(NotAllowed, "access to vhost '%s' refused for user '%s': connection limit (%d) is reached",
+		return limitf(NotAllowed, "access to vhost '%s' refused for user '%s': connection limit (%d) is reached",
 			v.name, user, vhostLimit)
 	case userLimited && int64(r.byUser[user]) >= userLimit:
-		return errf(NotAllowed, "connection refused for user '%s': user connection limit (%d) is reached",
+		return limitf(NotAllowed, "connection refused for user '%s': user connection limit (%d) is reached",
 			user, userLimit)
 	}
 	r.byID[c.id] = c

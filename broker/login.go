@@ -23,7 +23,33 @@ type Credentials struct {
 // Login finds out who presents c. It can take 100 ms: never call it on an
 // event loop. The error is Denied and never says why.
 func (b *Broker) Login(c Credentials) (*User, error) {
-	a := b.identify(c)
+	return b.admitted(b.identify(c), c)
+}
+
+// ScramName is the name of the mechanism NewScram is for.
+const ScramName = password.ScramName
+
+// NewScram begins a login with SCRAM-SHA-256. What it proves goes to LoginProved.
+func (b *Broker) NewScram() *password.ScramExchange {
+	return &password.ScramExchange{Keys: b.scramKeys}
+}
+
+// scramKeys returns the keys of a user for SCRAM-SHA-256, or others and false if
+// there is no such user or none are known; they are always the same for a name.
+func (b *Broker) scramKeys(user string) (password.Scram, bool) {
+	if a := b.auth.account(user); a != nil && a.scram.Iterations > 0 {
+		return a.scram, true
+	}
+	return password.DecoyScram(b.logins.salt[:], user), false
+}
+
+// LoginProved is Login for a client that has proved otherwise that it is c.User.
+func (b *Broker) LoginProved(c Credentials) (*User, error) {
+	return b.admitted(b.auth.account(c.User), c)
+}
+
+// admitted applies what holds for every login.
+func (b *Broker) admitted(a *account, c Credentials) (*User, error) {
 	if a == nil {
 		return nil, errf(Denied, "Login was refused using authentication mechanism %s. "+
 			"For details see the broker logfile.", c.Mechanism)

@@ -58,6 +58,22 @@ type Notes struct {
 	DedupID      string
 	ReplyTo      string // replaces the reply-to property on delivery (direct reply)
 	StreamFilter string
+
+	// Origin is remembered with DedupID, and told to those who publish the
+	// same id again. It is not stored with the message.
+	Origin string
+
+	GroupClose bool      // the message is the last of its group: the next one may go to another consumer
+	Schedule   *Schedule // of a delayed message that comes more than once; nil for most
+	Occurrence uint32    // which one this is of a message that comes more than once, from 1; 0: it comes once
+}
+
+// Schedule says when a delayed message comes again. Immutable.
+type Schedule struct {
+	Cron   string // five fields, broker/cron; "": none
+	Delay  int64  // ms from a time that Cron gave to the first occurrence
+	Period int64  // ms between occurrences
+	Repeat int32  // how many more follow the next one; negative: without end
 }
 
 // Death is one entry of a message's dead-letter history.
@@ -69,6 +85,10 @@ type Death struct {
 	Time               int64 // first death for this (queue, reason), Unix ms
 	RoutingKeys        []string
 	OriginalExpiration int64 // ms; NoTTL if it had none
+
+	// Cause is what the consumer who gave the message up said about it, or the
+	// broker's own words for protocols that tell them; "" for none.
+	Cause string
 }
 
 // DeathReason says why a message was dead-lettered.
@@ -126,8 +146,8 @@ type Converter interface {
 // The stored form of a message: version, flags, then fields in fixed order,
 // all lengths as uvarint. docs/format/message.md draws it.
 const (
-	messageVersion    = 2
-	messageVersionMin = 1 // version 1 had one header to drop
+	messageVersion    = 3
+	messageVersionMin = 1 // version 1 had one header to drop, version 2 no causes and schedules
 )
 
 const (

@@ -9,6 +9,14 @@ import (
 // ask for more memory than their length.
 const maxNoteItems = 1 << 16
 
+// Flags of stored notes.
+const (
+	noteStripTTL = 1 << iota
+	noteGroupClose
+	noteSchedule
+	noteOccurrence
+)
+
 func appendString(dst []byte, s string) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(s)))
 	return append(dst, s...)
@@ -32,7 +40,8 @@ func (d *Death) append(dst []byte) []byte {
 	dst = binary.AppendVarint(dst, d.Count)
 	dst = binary.AppendVarint(dst, d.Time)
 	dst = binary.AppendVarint(dst, d.OriginalExpiration)
-	return appendStrings(dst, d.RoutingKeys)
+	dst = appendStrings(dst, d.RoutingKeys)
+	return appendString(dst, d.Cause)
 }
 
 func (n *Notes) append(dst []byte) []byte {
@@ -46,14 +55,33 @@ func (n *Notes) append(dst []byte) []byte {
 	dst = appendStrings(dst, n.DropHeaders)
 	var flags byte
 	if n.StripTTL {
-		flags = 1
+		flags |= noteStripTTL
+	}
+	if n.GroupClose {
+		flags |= noteGroupClose
+	}
+	if n.Schedule != nil {
+		flags |= noteSchedule
+	}
+	if n.Occurrence != 0 {
+		flags |= noteOccurrence
 	}
 	dst = append(dst, flags)
 	dst = binary.AppendVarint(dst, n.DeliverAt)
 	dst = appendString(dst, n.GroupID)
 	dst = appendString(dst, n.DedupID)
 	dst = appendString(dst, n.ReplyTo)
-	return appendString(dst, n.StreamFilter)
+	dst = appendString(dst, n.StreamFilter)
+	if x := n.Schedule; x != nil {
+		dst = appendString(dst, x.Cron)
+		dst = binary.AppendVarint(dst, x.Delay)
+		dst = binary.AppendVarint(dst, x.Period)
+		dst = binary.AppendVarint(dst, int64(x.Repeat))
+	}
+	if n.Occurrence != 0 {
+		dst = binary.AppendUvarint(dst, uint64(n.Occurrence))
+	}
+	return dst
 }
 
 // decoder reads the stored form; bad latches the first violation.
@@ -123,15 +151,19 @@ func (d *decoder) strings() []string {
 	return list
 }
 
-func (d *decoder) death() *Death {
+func (d *decoder) death(version byte) *Death {
 	reason := DeathReason(d.byte())
 	if reason == 0 {
 		return nil
 	}
-	return &Death{
+	x := &Death{
 		Reason: reason, Queue: d.string(), Exchange: d.string(), Count: d.varint(), Time: d.varint(),
 		OriginalExpiration: d.varint(), RoutingKeys: d.strings(),
 	}
+	if version >= 3 {
+		x.Cause = d.string()
+	}
+	return x
 }
 
 // notes reads notes of a stored message's version.
@@ -143,26 +175,34 @@ func (d *decoder) notes(version byte) *Notes {
 		return nil
 	}
 	for ; count > 0 && !d.bad; count-- {
-		death := d.death()
+		death := d.death(version)
 		if death == nil {
 			d.bad = true
 			return nil
 		}
 		n.Deaths = append(n.Deaths, *death)
 	}
-	n.FirstDeath = d.death()
-	n.LastDeath = d.death()
+	n.FirstDeath = d.death(version)
+	n.LastDeath = d.death(version)
 	n.KeepKeys = d.strings()
 	if version >= 2 {
 		n.DropHeaders = d.strings()
 	} else if name := d.string(); name != "" {
 		n.DropHeaders = []string{name}
 	}
-	n.StripTTL = d.byte() == 1
+	flags := d.byte()
+	n.StripTTL = flags&noteStripTTL != 0
+	n.GroupClose = flags&noteGroupClose != 0
 	n.DeliverAt = d.varint()
 	n.GroupID = d.string()
 	n.DedupID = d.string()
 	n.ReplyTo = d.string()
 	n.StreamFilter = d.string()
+	if flags&noteSchedule != 0 {
+		n.Schedule = &Schedule{Cron: d.string(), Delay: d.varint(), Period: d.varint(), Repeat: int32(d.varint())}
+	}
+	if flags&noteOccurrence != 0 {
+		n.Occurrence = uint32(d.uvarint())
+	}
 	return n
 }

@@ -19,6 +19,7 @@ type plan struct {
 	receipt   uint64
 	refused   bool
 	duplicate bool // a queue has a message already; it may not be durable yet
+	origin    string
 	done      func(t *Turn, err error)
 }
 
@@ -63,12 +64,17 @@ func (p *plan) add(m *Message, q *Queue, x put) {
 // offer plans a publish of m to q, asking q's overflow policy and deduplication
 // first. It reports whether q refused. See admit for published.
 func (p *plan) offer(t *Turn, m *Message, q *Queue, at int64, published bool) (refused bool) {
+	if m = q.formed(t, m); m == nil {
+		return false
+	}
 	x := put{stored: q.stores(m), level: q.level(m), at: at}
 	if q.gated.Load() {
 		q.mu.Lock()
 		a := q.admit(t, m, published, true)
 		q.leave(t)
-		p.duplicate = p.duplicate || a.duplicate
+		if a.duplicate {
+			p.duplicate, p.origin = true, a.origin
+		}
 		if a.refused || a.duplicate {
 			return a.refused
 		}
@@ -86,7 +92,7 @@ func (p *plan) offer(t *Turn, m *Message, q *Queue, at int64, published bool) (r
 // the store and the order is not at stake.
 func (p *plan) run(t *Turn, ordered bool) {
 	b := &p.batch
-	if !ordered && len(b.Publishes)+len(b.Settles) == 0 {
+	if !ordered && len(b.Publishes)+len(b.Settles)+len(b.Trims)+len(b.Definitions) == 0 {
 		p.Committed(t)
 		return
 	}

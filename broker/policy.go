@@ -230,6 +230,9 @@ func (s *policySet) remove(name string) bool {
 // wins, and for the words the argument, then the operator policy.
 func (m *queueMeta) effective() QueueConfig {
 	cfg := m.declared
+	if m.service != nil {
+		m.service(&cfg)
+	}
 	for _, p := range []*Policy{m.policy, m.operator} {
 		if p == nil {
 			continue

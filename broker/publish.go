@@ -81,13 +81,17 @@ func (s *Session) publishPlanned(t *Turn, p *Publish, queues []*Queue, at int64)
 	// If all that is left are duplicates, their receipt still waits: the
 	// messages they repeat may not be durable yet.
 	plan.receipt = p.Receipt
+	r := PublishResult{Routed: true, Pending: p.Receipt != 0, Duplicate: plan.duplicate, Origin: plan.origin}
 	s.inflight.Add(1)
 	plan.run(t, true)
-	return PublishResult{Routed: true, Pending: p.Receipt != 0}
+	return r
 }
 
 // accept takes a transient message in at once.
 func (q *Queue) accept(t *Turn, m *Message, at int64) (refused bool) {
+	if m = q.formed(t, m); m == nil {
+		return false
+	}
 	q.mu.Lock()
 	if q.gated.Load() {
 		if a := q.admit(t, m, true, false); a.refused || a.duplicate {

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -22,7 +24,9 @@ type Queue struct {
 	// Read without the lock.
 	ttl   atomic.Int64 // effective message TTL in ms; -1: none
 	gated atomic.Bool  // publishes need admission: reject-publish or deduplication
+	aged  atomic.Bool  // the TTL counts from when the broker accepted a message
 	ended atomic.Bool  // close ran
+	forms atomic.Pointer[map[formKey]string]
 
 	timer int // place in engine.timers plus one, under their lock; 0: none
 
@@ -36,9 +40,9 @@ type Queue struct {
 	ledger     ledger
 	consumers  consumers
 	getters    []getter
-	waiters    []waiter
-	waits      uint64 // last id given to a waiter
-	batch      uint64 // last Receive
+	waiters    waiters
+	leased     map[place]int32 // slots of leases without owner
+	batch      uint64          // last Receive
 	groups     groupTable
 	dedup      dedupTable
 	timed      timedHeap[place] // hot entries whose expiry does not follow their order
@@ -64,8 +68,9 @@ type Queue struct {
 	stranded  []corpse      // whose message could not be read yet; tried again by tick
 	retryDead int64         // Unix ms of that; 0: none is stranded
 	reads     []*ReadRequest
-	wakes     []*Session
+	wakes     []wakeUp
 	calls     []func(*Turn)
+	rooms     []func(*Turn) // of those who wait for room
 	vanish    bool
 
 	burying bool         // somebody is dead-lettering; who comes later leaves it to him
@@ -139,6 +144,8 @@ func (q *Queue) Kind() QueueKind { return q.kind }
 func (q *Queue) adopt(cfg QueueConfig) {
 	q.cfg = cfg
 	q.ttl.Store(cfg.MessageTTL)
+	q.aged.Store(cfg.AgedTTL)
+	q.groups.on = q.groups.on || cfg.LeaseGroups
 	q.gated.Store(cfg.Overflow != DropHead && (cfg.MaxLength >= 0 || cfg.MaxLengthBytes >= 0) || cfg.DedupWindow > 0)
 }
 
@@ -171,14 +178,16 @@ func (q *Queue) configure(t *Turn, cfg QueueConfig) {
 }
 
 // recover takes over what the store kept of the queue's lanes.
-func (q *Queue) recover(t *Turn, lanes map[LaneID]LaneState) {
+func (q *Queue) recover(t *Turn, lanes map[LaneID]LaneState, handed func(level int, last uint64) uint64) {
 	q.mu.Lock()
 	q.lastUsed = t.Now
 	if q.stream != nil {
 		q.stream.recover(lanes[q.base])
 	} else {
 		for i := range q.lanes {
-			q.recoverLane(t, &q.lanes[i], lanes[q.lanes[i].id])
+			l := &q.lanes[i]
+			q.recoverLane(t, l, lanes[l.id])
+			l.handed = handed(i, l.last)
 		}
 		q.delay.recover(lanes[q.delay.id])
 	}
@@ -242,6 +251,9 @@ func (q *Queue) purge(t *Turn) int {
 		for i := range q.lanes {
 			q.purgeLane(&q.lanes[i])
 		}
+		if q.groups.index != nil {
+			q.groups.index.emptied()
+		}
 		q.serve(t) // who waited for a read is told that there is nothing
 	}
 	q.leave(t)
@@ -263,11 +275,26 @@ func (q *Queue) purgeLane(l *lane) {
 		// Nothing in the cold range was ever delivered: all of it may go.
 		q.ready -= l.cold.count
 		q.readyBytes -= l.cold.bytes
-		q.out.Settles = append(q.out.Settles, StoreSettle{l.id, l.cold.from, l.last - l.cold.from + 1})
+		q.settleCold(l)
 		l.thaw(nil)
+		l.removed = nil
 		l.cold.from = l.last + 1
 		l.epoch++
 		l.reading = false
+	}
+}
+
+// settleCold settles the cold range of a lane but for what is withheld.
+func (q *Queue) settleCold(l *lane) {
+	from := l.cold.from
+	for _, seq := range slices.Sorted(maps.Keys(l.withheld)) {
+		if seq > from {
+			q.out.Settles = append(q.out.Settles, StoreSettle{l.id, from, seq - from})
+		}
+		from = max(from, seq+1)
+	}
+	if from <= l.last {
+		q.out.Settles = append(q.out.Settles, StoreSettle{l.id, from, l.last - from + 1})
 	}
 }
 
@@ -288,13 +315,15 @@ func (q *Queue) close(t *Turn) (ready int) {
 	}
 	q.consumers, q.getters = consumers{}, nil
 	q.abandonLeases()
-	for _, w := range q.waiters {
-		q.calls = append(q.calls, w.call)
+	for w := q.waiters.first; w != nil; w = q.waiters.first {
+		q.waiters.remove(w)
+		q.calls = append(q.calls, w.Wake)
 	}
 	copy(q.lanes, newLanes(len(q.lanes), q.base)) // their number is read without the lock
 	q.ready, q.readyBytes, q.memory, q.thin = 0, 0, 0, 0
 	q.delay.clear()
-	q.waiters, q.dead, q.buried, q.stranded, q.reads = nil, nil, nil, nil, nil
+	q.leased, q.groups.index = nil, nil
+	q.dead, q.buried, q.stranded, q.reads = nil, nil, nil, nil
 	q.timed, q.deadlines = timedHeap[place]{}, timedHeap[Lease]{}
 	q.out.Settles, q.out.Counts, q.out.Trims = nil, nil, nil
 	q.forgetAllIDs()
@@ -321,11 +350,11 @@ func (q *Queue) abandonLeases() {
 	for i := range q.ledger.slots {
 		p := &q.ledger.slots[i]
 		if p.gen != 0 && p.shared {
-			q.giveShared(p.sub.session)
+			q.giveShared(p.sub)
 		}
 		if p.gen != 0 && p.hold != nil {
 			if p.hold.session.letGo() {
-				q.wakeLater(p.hold.session)
+				q.wakeLater(wakeUp{session: p.hold.session})
 			}
 			p.hold.head, p.hold.tail, p.hold.n = -1, -1, 0
 		}
@@ -338,6 +367,9 @@ func (q *Queue) abandonLeases() {
 // must be the last thing a caller does with the queue.
 func (q *Queue) leave(t *Turn) {
 	q.report()
+	if len(q.rooms) > 0 {
+		q.announceRoom()
+	}
 	if len(q.out.Settles)+len(q.out.Counts)+len(q.out.Trims)+len(q.out.Definitions) > 0 {
 		q.eng.store.Append(&q.out)
 		q.out.Settles, q.out.Counts, q.out.Trims = q.out.Settles[:0], q.out.Counts[:0], q.out.Trims[:0]
@@ -372,30 +404,33 @@ func (q *Queue) leaveSlowly(t *Turn) {
 	for _, f := range calls {
 		f(t)
 	}
-	for _, s := range wakes {
-		s.wakeAll(t)
+	for _, w := range wakes {
+		w.session.wakeAll(t, w.credit)
 	}
 	if vanish {
 		q.vhost.removeQueue(t, q, nil)
 	}
 }
 
-// giveShared returns one unit of shared credit, to be followed by waking the
-// session when the lock is gone.
-func (q *Queue) giveShared(s *Session) {
-	s.returnShared(1)
-	q.wakeLater(s)
+// wakeUp is a session some of whose subscriptions may be able to take messages
+// again: those that share a credit, or all if that is nil.
+type wakeUp struct {
+	session *Session
+	credit  *credit
 }
 
-// wakeLater offers what is ready to a session's subscriptions when the lock is
-// gone.
-func (q *Queue) wakeLater(s *Session) {
-	for _, w := range q.wakes {
-		if w == s {
-			return
-		}
+// giveShared returns one unit of shared credit, to be followed by waking those
+// who share it when the lock is gone.
+func (q *Queue) giveShared(sub *Subscription) {
+	sub.credit.used.Add(-1)
+	q.wakeLater(wakeUp{sub.session, sub.credit})
+}
+
+// wakeLater offers what is ready to subscriptions when the lock is gone.
+func (q *Queue) wakeLater(w wakeUp) {
+	if !slices.Contains(q.wakes, w) {
+		q.wakes = append(q.wakes, w)
 	}
-	q.wakes = append(q.wakes, s)
 }
 
 // unready takes an entry out of the counts of ready ones.
@@ -452,6 +487,9 @@ func (q *Queue) expiry(t *Turn, m *Message) int64 {
 	}
 	if ttl < 0 || q.kind == KindStream {
 		return 0
+	}
+	if q.aged.Load() && m.TTL < 0 {
+		return m.Received + ttl
 	}
 	return t.Now + ttl
 }

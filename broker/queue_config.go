@@ -41,6 +41,11 @@ type QueueConfig struct {
 	DeadLetterKey      string
 	DeadLetterKeySet   bool
 
+	// DeadLetterFallback is the queue that gets what is rejected or expires if
+	// neither an argument nor a policy says where dead letters go; "" is none.
+	// Transient messages are dropped all the same.
+	DeadLetterFallback string
+
 	MaxPriority   int // 0: no priorities
 	SingleActive  bool
 	DeliveryLimit int   // failed deliveries before dead-lettering; -1: none
@@ -48,6 +53,12 @@ type QueueConfig struct {
 
 	LeaseGroups bool  // SQS FIFO rule: no message while an earlier one of its group is unsettled
 	DedupWindow int64 // ms; 0: no deduplication unless a message asks through Notes.DedupID on a queue with DedupWindow
+
+	// What services on top of the core set.
+	DedupGroups bool // deduplication ids count within their group only
+	DropExpired bool // expired messages are dropped, never dead-lettered
+	KeepCounts  bool // the store remembers how often messages were handed out
+	AgedTTL     bool // MessageTTL counts from Message.Received, so also before the queue
 
 	MaxAge int64 // streams: ms; -1: none
 }

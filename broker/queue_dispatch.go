@@ -109,6 +109,10 @@ func (q *Queue) deliver(t *Turn, e entry, level int, sub *Subscription, shared b
 	if e.stored() {
 		d.Seq = e.seq
 	}
+	if q.groups.on && groupOf(e.msg) != "" && !q.cfg.LeaseGroups {
+		d.GroupFirst = q.groups.begin(e.msg, sub)
+	}
+	sub.granted--
 	q.stats.Delivered++
 	if e.redelivered {
 		q.stats.Redelivered++
@@ -127,9 +131,7 @@ func (q *Queue) deliver(t *Turn, e entry, level int, sub *Subscription, shared b
 
 // lend makes an entry a lease.
 func (q *Queue) lend(t *Turn, e entry, level int, sub *Subscription, h *hold, shared bool) Lease {
-	if q.groups.on {
-		q.groups.lent(&q.cfg, e.msg, 0)
-	}
+	q.lentOut(level, &e, 0)
 	q.slim(&e)
 	lease, p := q.ledger.lend(e, level, sub, h)
 	p.shared = shared

@@ -4,6 +4,7 @@ package broker
 type admission struct {
 	refused   bool       // by the overflow policy
 	duplicate bool       // its deduplication id was seen before
+	origin    string     // Notes.Origin of the message that had it
 	fact      Definition // what the store must remember with the message; its Kind is "" if nothing
 }
 
@@ -20,7 +21,7 @@ func (q *Queue) admit(t *Turn, m *Message, published, reserve bool) (a admission
 		return admission{refused: true}
 	}
 	if published && q.cfg.DedupWindow > 0 && m.Notes != nil && m.Notes.DedupID != "" {
-		if a.duplicate, a.fact = q.duplicate(t, m, reserve && q.stores(m)); a.duplicate {
+		if a.duplicate, a.origin, a.fact = q.duplicate(t, m, reserve && q.stores(m)); a.duplicate {
 			q.stats.Duplicates++
 			return a
 		}
@@ -34,7 +35,10 @@ func (q *Queue) admit(t *Turn, m *Message, published, reserve bool) (a admission
 
 // full reports whether the overflow policy refuses m. A consumer that could
 // take the message at once lets it pass.
-func (q *Queue) full(m *Message) bool {
+func (q *Queue) full(m *Message) bool { return q.fullFor(len(m.Body)) }
+
+// fullFor is full for a body of n bytes.
+func (q *Queue) fullFor(body int) bool {
 	if q.cfg.Overflow == DropHead || q.ready+q.reserved == 0 && q.consumers.listed > 0 && !q.paused {
 		return false
 	}
@@ -42,7 +46,7 @@ func (q *Queue) full(m *Message) bool {
 		return true
 	}
 	n := q.cfg.MaxLengthBytes
-	return n >= 0 && q.readyBytes+q.reservedBytes+int64(len(m.Body)) > n
+	return n >= 0 && q.readyBytes+q.reservedBytes+int64(body) > n
 }
 
 func (q *Queue) unreserve(m *Message) {
@@ -148,13 +152,17 @@ func (q *Queue) trim(t *Turn) {
 // bury ends an entry that was taken out of its lane: dead-lettered if the
 // queue has a target for that, dropped otherwise.
 func (q *Queue) bury(level int, e entry, reason DeathReason) {
-	q.stats.died(reason)
-	if !q.cfg.DeadLetterSet {
-		q.forget(level, &e)
+	q.buryAs(corpse{entry: e, level: level, reason: reason})
+}
+
+func (q *Queue) buryAs(c corpse) {
+	q.stats.died(c.reason)
+	if !q.cfg.deadLetters(&c) {
+		q.forget(c.level, &c.entry)
 		return
 	}
-	if e.thin {
+	if c.thin {
 		q.thin--
 	}
-	q.dead = append(q.dead, corpse{entry: e, level: level, reason: reason})
+	q.dead = append(q.dead, c)
 }

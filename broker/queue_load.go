@@ -48,7 +48,10 @@ func (q *Queue) loaded(t *Turn, l *lane, epoch uint32, msgs []Stored, next uint6
 		q.leave(t)
 		return
 	}
-	ready, bytes := l.ready(), l.cold.bytes
+	msgs = l.dropWithheld(msgs)
+	ready := l.ready()
+	msgs = q.dropRemoved(l, msgs, next)
+	bytes := l.cold.bytes
 	hot := int64(0)
 	l.loaded(msgs, next, func(e *entry) {
 		if e.stored() {
@@ -59,6 +62,7 @@ func (q *Queue) loaded(t *Turn, l *lane, epoch uint32, msgs []Stored, next uint6
 		}
 		q.watch(l.level, e)
 	})
+	l.passWithheld()
 	q.memory += hot
 	// If the store held less than was counted, the counts follow the store.
 	q.ready += l.ready() - ready
@@ -133,6 +137,7 @@ func (q *Queue) swept(t *Turn, l *lane, epoch uint32, from uint64, msgs []Stored
 	}
 	l.cold.sweep, l.cold.resume = t.Now+sweepEvery, resume
 	q.schedule(l.cold.sweep)
+	msgs = l.dropWithheld(msgs)
 	for i := range msgs {
 		m := &msgs[i]
 		l.cold.count--

@@ -4,7 +4,7 @@ package broker
 func (q *Queue) settle(t *Turn, s *Session, leases []Lease, o Outcome) {
 	for _, lease := range leases {
 		i, p := q.ledger.get(lease)
-		if p == nil || p.hold != nil && p.hold.session != s {
+		if p == nil || p.hold != nil && p.hold.session != s || p.prepared != nil {
 			continue
 		}
 		done := q.takeLease(i)
@@ -19,23 +19,42 @@ func (q *Queue) settle(t *Turn, s *Session, leases []Lease, o Outcome) {
 // takeLease ends a lease and gives back the credit it held.
 func (q *Queue) takeLease(i int32) slot {
 	p := q.ledger.take(i)
-	if q.groups.on {
-		q.groups.returned(p.msg)
+	q.broughtBack(&p.entry)
+	if p.hold == nil && q.leased != nil {
+		delete(q.leased, place{int(p.level), p.seq, p.entry.sub})
 	}
 	if p.hold != nil && p.hold.session.letGo() {
-		q.wakeLater(p.hold.session)
+		q.wakeLater(wakeUp{session: p.hold.session})
 	}
 	if p.sub != nil {
 		p.sub.unsettled--
 		if p.shared {
 			// The session decides who gets the credit next: were the one who gave it
 			// back listed here, it would have it again before any other.
-			q.giveShared(p.sub.session)
+			q.giveShared(p.sub)
 		} else {
 			q.consumers.relist(p.sub)
 		}
 	}
 	return p
+}
+
+// detach takes a lease from whoever holds it: it waits for the outcome of a
+// prepared transaction and costs no credit any more.
+func (q *Queue) detach(i int32) {
+	p := q.ledger.slots[i]
+	q.ledger.unlink(i)
+	if p.hold.session.letGo() {
+		q.wakeLater(wakeUp{session: p.hold.session})
+	}
+	if p.sub != nil {
+		p.sub.unsettled--
+		if p.shared {
+			q.giveShared(p.sub)
+		}
+	}
+	x := &q.ledger.slots[i]
+	x.hold, x.sub, x.shared = nil, nil, false
 }
 
 // conclude decides what becomes of a message whose lease ended (SEMANTICS
@@ -65,9 +84,9 @@ func (q *Queue) comeBack(p *slot, o Outcome, lazy bool) {
 		e.redelivered = true
 		q.stats.Requeued++
 	}
-	if o == Failed || o == Released && q.kind == KindQuorum {
+	if !p.unseen && (o == Failed || o == Released && q.kind == KindQuorum) {
 		e.count++
-		if e.stored() && (q.cfg.DeliveryLimit >= 0 || q.kind == KindQuorum) {
+		if e.stored() && (q.cfg.DeliveryLimit >= 0 || q.cfg.KeepCounts || q.kind == KindQuorum) {
 			q.out.Counts = append(q.out.Counts, StoreCount{q.base + LaneID(level), e.seq, e.count})
 		}
 		if !lazy && q.cfg.DeliveryLimit >= 0 && int64(e.count) > int64(q.cfg.DeliveryLimit) {
@@ -76,6 +95,10 @@ func (q *Queue) comeBack(p *slot, o Outcome, lazy bool) {
 		}
 	}
 	l := &q.lanes[level]
+	if _, is := l.withheld[e.seq]; is && e.stored() && l.cold.count > 0 && e.seq >= l.cold.from {
+		q.unwithhold(l, &e)
+		return
+	}
 	l.back = append(l.back, e)
 	q.ready++
 	q.readyBytes += e.body()
@@ -112,6 +135,10 @@ func (q *Queue) releaseAll(t *Turn, h *hold) {
 	q.getters, h.gets = kept, 0
 	if h.n > 0 {
 		for h.head >= 0 {
+			if q.ledger.slots[h.head].prepared != nil {
+				q.detach(h.head)
+				continue
+			}
 			p := q.takeLease(h.head)
 			q.conclude(&p, Released)
 		}

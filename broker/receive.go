@@ -3,17 +3,67 @@ package broker
 // ReceiveOptions describe a Receive.
 type ReceiveOptions struct {
 	Max      int   // most messages
-	Deadline int64 // Unix ms at which the leases run out; 0: never
+	Deadline int64 // Unix ms at which the leases run out; 0: never; not after now: at once
+
+	// InFlight, if not 0, is the most messages the queue may have unsettled.
+	InFlight int
+	// Fair has message groups of a queue without LeaseGroups take turns.
+	Fair bool
 }
 
-// waiter is told once that the queue may have something for a receiver.
-type waiter struct {
-	id   uint64
-	call func(t *Turn)
+// Taken is a message that Take handed out.
+type Taken struct {
+	Msg         *Message
+	Lease       Lease
+	Place       Place
+	Count       uint32 // how often it was handed out before
+	First       int64  // Unix ms at which it was for the first time, as far as memory goes
+	Redelivered bool
 }
 
-// maxWaiters bounds the receivers that wait on one queue.
-const maxWaiters = 1 << 14
+// Waiter waits for a queue to have something for a receiver. It belongs to one
+// queue at a time.
+type Waiter struct {
+	// Wake is called once, on any goroutine and without locks, when the queue
+	// may have a message for a receiver, or is gone.
+	Wake func(t *Turn)
+
+	queue      *Queue
+	prev, next *Waiter
+	on         bool
+}
+
+// waiters are who waits, oldest first.
+type waiters struct {
+	first, last *Waiter
+	n           int
+}
+
+func (l *waiters) add(w *Waiter) {
+	w.on, w.prev, w.next = true, l.last, nil
+	if l.last != nil {
+		l.last.next = w
+	} else {
+		l.first = w
+	}
+	l.last = w
+	l.n++
+}
+
+func (l *waiters) remove(w *Waiter) {
+	if w.prev != nil {
+		w.prev.next = w.next
+	} else {
+		l.first = w.next
+	}
+	if w.next != nil {
+		w.next.prev = w.prev
+	} else {
+		l.last = w.prev
+	}
+	w.on, w.prev, w.next = false, nil, nil
+	l.n--
+}
 
 // Receive takes messages without a subscription: their leases belong to nobody
 // and any session may settle them with their token. It returns at once what is
@@ -21,80 +71,129 @@ const maxWaiters = 1 << 14
 // again. With message groups by lease, messages of one group go together and
 // in order.
 func (q *Queue) Receive(t *Turn, o ReceiveOptions, buf []Delivery) []Delivery {
-	q.mu.Lock()
-	q.lastUsed = t.Now
-	q.batch++
-	for range o.Max {
-		l, i := q.receivable(t)
-		if l == nil {
-			break
-		}
-		e := q.cut(l, i)
-		q.stats.Got++
-		if q.groups.on {
-			q.groups.lent(&q.cfg, e.msg, q.batch)
-		}
-		kept := e
-		q.slim(&kept)
-		lease, p := q.ledger.lend(kept, l.level, nil, nil)
-		if o.Deadline != 0 {
-			q.setDeadline(p, lease, o.Deadline)
-		}
+	taken, _ := q.Take(t, o, nil)
+	for i := range taken {
+		x := &taken[i]
 		buf = append(buf, Delivery{
-			Queue: q, Msg: e.msg, Lease: lease, Count: e.count, Redelivered: e.redelivered, Remaining: q.ready, Offset: -1,
+			Queue: q, Msg: x.Msg, Lease: x.Lease, Count: x.Count, Redelivered: x.Redelivered, Offset: -1,
 		})
 	}
-	q.leave(t)
 	return buf
 }
 
-func (q *Queue) receivable(t *Turn) (*lane, int) {
-	if q.groups.on && !q.paused && !q.closed {
-		return q.groupCandidate(t, q.batch)
+// Take is Receive with what a service needs to know of the messages. full says
+// that the bound on unsettled messages kept some back.
+func (q *Queue) Take(t *Turn, o ReceiveOptions, buf []Taken) (list []Taken, full bool) {
+	q.mu.Lock()
+	q.lastUsed = t.Now
+	q.batch++
+	x := q.groups.index
+	if q.groups.on {
+		x = q.index(o.Fair)
+	}
+	start := len(buf)
+	for range o.Max {
+		if o.InFlight > 0 && q.ledger.n >= o.InFlight {
+			full = q.ready > 0
+			break
+		}
+		l, i := q.receivable(t, x)
+		if l == nil {
+			break
+		}
+		buf = append(buf, q.takeOne(t, x, l, i, o.Deadline))
+	}
+	if o.Deadline != 0 && o.Deadline <= t.Now {
+		q.lapseNow(buf[start:])
+		q.notify()
+	}
+	q.leave(t)
+	return buf, full
+}
+
+func (q *Queue) takeOne(t *Turn, x *groupIndex, l *lane, i int, deadline int64) Taken {
+	e := q.cut(l, i)
+	q.stats.Got++
+	if e.first == 0 {
+		e.first = t.Now
+	}
+	q.lentOut(l.level, &e, q.batch)
+	msg := e.msg
+	q.slim(&e)
+	lease, p := q.ledger.lend(e, l.level, nil, nil)
+	q.leasedAt(p, lease)
+	if deadline > t.Now {
+		q.setDeadline(p, lease, deadline)
+	}
+	return Taken{
+		Msg: msg, Lease: lease, Place: Place{uint16(l.level), e.seq, e.sub}, Count: e.count, First: e.first, Redelivered: e.redelivered,
+	}
+}
+
+// lapseNow ends leases that were given for no time at all.
+func (q *Queue) lapseNow(list []Taken) {
+	for i := range list {
+		if j, p := q.ledger.get(list[i].Lease); p != nil {
+			gone := q.takeLease(j)
+			q.comeBack(&gone, Failed, true)
+			q.putBack() // one by one: groups go to the end in the order in which they were taken
+		}
+	}
+}
+
+func (q *Queue) receivable(t *Turn, x *groupIndex) (*lane, int) {
+	if x != nil && !q.paused && !q.closed {
+		return q.indexCandidate(t, x, q.batch)
 	}
 	return q.candidate(t)
 }
 
-// Await calls f once, on any goroutine and without locks, when the queue may
-// have a message for a receiver or is gone. The result ends the wait; it
-// reports whether f will not be called.
-func (q *Queue) Await(t *Turn, f func(t *Turn)) (cancel func() bool) {
+// Await calls w.Wake once when the queue may have a message for a receiver or
+// is gone, perhaps before it returns. A receiver that finds nothing waits
+// again.
+func (q *Queue) Await(t *Turn, w *Waiter) {
 	q.mu.Lock()
-	q.waits++
-	id := q.waits
-	if q.closed || len(q.waiters) >= maxWaiters {
-		q.calls = append(q.calls, f)
+	w.queue = q
+	if q.closed {
+		q.calls = append(q.calls, w.Wake)
 	} else {
-		q.waiters = append(q.waiters, waiter{id, f})
-		if l, _ := q.candidate(t); l != nil {
+		q.waiters.add(w)
+		if l, _ := q.receivable(t, q.groups.index); l != nil {
 			q.notify()
 		}
 	}
 	q.leave(t)
-	return func() bool {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		for i := range q.waiters {
-			if q.waiters[i].id == id {
-				q.waiters = append(q.waiters[:i], q.waiters[i+1:]...)
-				return true
-			}
-		}
+}
+
+// Cancel ends the wait. It reports whether Wake will not be called.
+func (w *Waiter) Cancel() bool {
+	q := w.queue
+	if q == nil {
 		return false
 	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !w.on {
+		return false
+	}
+	q.waiters.remove(w)
+	return true
 }
 
 // notify wakes the oldest waiter for every ready message, more or less: one
 // that finds nothing waits again.
 func (q *Queue) notify() {
-	if len(q.waiters) == 0 || q.ready == 0 || q.paused {
+	if q.waiters.n == 0 || q.ready == 0 || q.paused {
 		return
 	}
-	n := min(q.ready, len(q.waiters))
-	for _, w := range q.waiters[:n] {
-		q.calls = append(q.calls, w.call)
+	if x := q.groups.index; x != nil && !x.some() && q.lanes[0].cold.count == 0 {
+		return
 	}
-	q.waiters = append(q.waiters[:0], q.waiters[n:]...)
+	for n := q.ready; n > 0 && q.waiters.first != nil; n-- {
+		w := q.waiters.first
+		q.waiters.remove(w)
+		q.calls = append(q.calls, w.Wake)
+	}
 }
 
 // ExtendLease moves the deadline of a lease; 0 is none. It reports false if
@@ -133,9 +232,14 @@ func (q *Queue) PlaceOf(lease Lease) (Place, bool) {
 	return Place{p.level, p.seq, p.entry.sub}, true
 }
 
+// Holds reports whether a lease is not settled and did not run out.
+func (q *Queue) Holds(lease Lease) bool {
+	_, ok := q.PlaceOf(lease)
+	return ok
+}
+
 // Remove settles the message at a place as accepted, ready or leased by
-// whomever. It reports false if memory has no such message: it is gone, or
-// waits in the store.
+// whomever, or in the store alone. It reports false if there is no such message.
 func (q *Queue) Remove(t *Turn, p Place) bool {
 	q.mu.Lock()
 	ok := q.remove(p)
@@ -148,6 +252,45 @@ func (q *Queue) Remove(t *Turn, p Place) bool {
 	return ok
 }
 
+// Token names a delivery of Take: by its lease, and by its place when that has
+// run out.
+type Token struct {
+	Lease Lease // 0: of a former process
+	Place Place
+}
+
+// RemoveAll settles deliveries of Take as accepted. With strict a lease that
+// ran out settles nothing (SQS FIFO). ok gets, for each, whether there was
+// something to settle; it must be as long as list. done, which may be nil, is
+// called when that is durable.
+func (q *Queue) RemoveAll(t *Turn, list []Token, strict bool, ok []bool, done func(t *Turn)) {
+	q.mu.Lock()
+	q.lastUsed = t.Now
+	some := false
+	for i, x := range list {
+		ok[i] = false
+		if j, p := q.ledger.get(x.Lease); p != nil && p.level == x.Place.Level && p.seq == x.Place.Seq && p.entry.sub == x.Place.Sub {
+			gone := q.takeLease(j)
+			q.conclude(&gone, Accepted)
+			ok[i] = true
+		} else if !strict && q.remove(x.Place) {
+			q.stats.Acknowledged++
+			ok[i] = true
+		}
+		some = some || ok[i]
+	}
+	if some {
+		q.serve(t)
+		q.notify()
+	}
+	q.leave(t)
+	if done != nil {
+		// A repeated delete waits, too: the first may not be durable yet.
+		q.vhost.broker.StoreFacts(nil, done)
+	}
+}
+
+// remove is Remove under the lock.
 func (q *Queue) remove(p Place) bool {
 	if q.closed || q.stream != nil || int(p.Level) >= len(q.lanes) {
 		return false
@@ -158,13 +301,207 @@ func (q *Queue) remove(p Place) bool {
 		q.forget(l.level, &e)
 		return true
 	}
-	for i := range q.ledger.slots {
-		s := &q.ledger.slots[i]
-		if s.gen != 0 && s.level == p.Level && s.seq == p.Seq && s.entry.sub == p.Sub {
-			gone := q.takeLease(int32(i))
-			q.forget(l.level, &gone.entry)
-			return true
+	if i := q.leaseAt(p); i >= 0 {
+		if q.ledger.slots[i].prepared != nil {
+			return false // its transaction decides
 		}
+		gone := q.takeLease(i)
+		q.forget(l.level, &gone.entry)
+		return true
+	}
+	if p.Sub == 0 && l.cold.count > 0 && p.Seq >= l.cold.from && p.Seq <= l.last {
+		return q.removeCold(l, p.Seq)
 	}
 	return false
+}
+
+// removeCold settles a message that only the store has. It stays in the counts
+// until the lane is read up to there, which begins at once.
+func (q *Queue) removeCold(l *lane, seq uint64) bool {
+	if _, twice := l.removed[seq]; twice {
+		return false
+	}
+	if l.removed == nil {
+		l.removed = make(map[uint64]struct{})
+	}
+	l.removed[seq] = struct{}{}
+	q.settleStored(l.id, seq)
+	q.load(l)
+	return true
+}
+
+// dropRemoved takes what was removed while it was cold out of what a read
+// brought, and out of the counts.
+func (q *Queue) dropRemoved(l *lane, msgs []Stored, next uint64) []Stored {
+	if len(l.removed) == 0 {
+		return msgs
+	}
+	kept := msgs[:0]
+	for _, m := range msgs {
+		if _, gone := l.removed[m.Seq]; gone {
+			l.cold.count--
+			l.cold.bytes -= int64(len(m.Msg.Body))
+			q.readyBytes -= int64(len(m.Msg.Body))
+			continue
+		}
+		kept = append(kept, m)
+	}
+	for seq := range l.removed {
+		if seq < next {
+			delete(l.removed, seq)
+		}
+	}
+	return kept
+}
+
+// leasedAt remembers where the lease of a message stands that nobody owns.
+func (q *Queue) leasedAt(p *slot, lease Lease) {
+	if q.leased == nil {
+		q.leased = make(map[place]int32)
+	}
+	q.leased[place{int(p.level), p.seq, p.entry.sub}] = int32(uint64(lease) & leaseIndexMask)
+}
+
+// leaseAt returns the slot of the message at a place, -1 if it is not leased.
+func (q *Queue) leaseAt(p Place) int32 {
+	if i, ok := q.leased[place{int(p.Level), p.Seq, p.Sub}]; ok {
+		return i
+	}
+	if q.ledger.n == len(q.leased) {
+		return -1
+	}
+	for i := range q.ledger.slots { // somebody else's: rare
+		s := &q.ledger.slots[i]
+		if s.gen != 0 && s.level == p.Level && s.seq == p.Seq && s.entry.sub == p.Sub {
+			return int32(i)
+		}
+	}
+	return -1
+}
+
+// Extension is the outcome of Extend.
+type Extension uint8
+
+// The outcomes.
+const (
+	Extended Extension = iota
+	NoMessage
+	StaleLease
+)
+
+// Extend moves the deadline of a delivery of Take. A deadline that is not after
+// now gives the message back. With strict, a lease that ran out stays so;
+// otherwise a message that is ready again is leased once more.
+func (q *Queue) Extend(t *Turn, x Token, deadline int64, strict bool) Extension {
+	q.mu.Lock()
+	r := q.extend(t, x, deadline, strict)
+	q.leave(t)
+	return r
+}
+
+func (q *Queue) extend(t *Turn, x Token, deadline int64, strict bool) Extension {
+	if q.closed || q.stream != nil || int(x.Place.Level) >= len(q.lanes) {
+		return NoMessage
+	}
+	i, p := q.ledger.get(x.Lease)
+	if p != nil && (p.level != x.Place.Level || p.seq != x.Place.Seq) {
+		p = nil
+	}
+	if p == nil && strict {
+		return StaleLease
+	}
+	if p == nil {
+		if i = q.leaseAt(x.Place); i >= 0 {
+			p = &q.ledger.slots[i]
+			if p.hold != nil {
+				return NoMessage // another protocol's
+			}
+		}
+	}
+	if p != nil {
+		if deadline <= t.Now {
+			q.stats.Lapsed++
+			gone := q.takeLease(i)
+			q.comeBack(&gone, Failed, true)
+			q.putBack()
+			q.serve(t)
+			q.notify()
+			return Extended
+		}
+		q.setDeadline(p, p.lease(i), deadline)
+		return Extended
+	}
+	l := &q.lanes[x.Place.Level]
+	j := l.find(x.Place.Seq, x.Place.Sub)
+	if j < 0 {
+		return NoMessage
+	}
+	if deadline > t.Now {
+		e := q.cut(l, j)
+		q.lentOut(l.level, &e, 0)
+		q.slim(&e)
+		lease, p := q.ledger.lend(e, l.level, nil, nil)
+		q.leasedAt(p, lease)
+		q.setDeadline(p, lease, deadline)
+		p.unseen = true
+	}
+	return Extended
+}
+
+// lentOut tells the groups that an entry goes out.
+func (q *Queue) lentOut(level int, e *entry, batch uint64) {
+	if x := q.groups.index; x != nil {
+		x.lent(e, batch)
+	} else if q.groups.on {
+		q.groups.lent(&q.cfg, e.msg, batch)
+	}
+}
+
+// broughtBack undoes lentOut.
+func (q *Queue) broughtBack(e *entry) {
+	if x := q.groups.index; x != nil {
+		x.returned(e)
+	} else if q.groups.on {
+		q.groups.returned(e.msg)
+	}
+}
+
+// Clear drops everything: ready, delayed and leased messages.
+func (q *Queue) Clear(t *Turn, done func(t *Turn)) {
+	q.mu.Lock()
+	if q.stream == nil && !q.closed {
+		for i := range q.lanes {
+			q.purgeLane(&q.lanes[i])
+		}
+		for i := range q.ledger.slots {
+			if q.ledger.slots[i].gen != 0 {
+				gone := q.takeLease(int32(i))
+				q.forget(int(gone.level), &gone.entry)
+			}
+		}
+		q.clearDelayed()
+		if q.groups.index != nil {
+			q.groups.index.emptied()
+		}
+		q.serve(t)
+	}
+	q.leave(t)
+	if done != nil {
+		q.vhost.broker.StoreFacts(nil, done)
+	}
+}
+
+// clearDelayed drops the messages that are not due.
+func (q *Queue) clearDelayed() {
+	d := &q.delay
+	for d.heap.len() > 0 {
+		x := d.heap.pop()
+		q.memory -= int64(x.memory())
+	}
+	if q.durable && d.last > 0 {
+		q.out.Trims = append(q.out.Trims, StoreTrim{Lane: d.id, Before: d.last + 1})
+	}
+	last := d.last
+	d.clear()
+	d.last, d.floor = last, last+1
 }

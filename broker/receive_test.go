@@ -72,16 +72,17 @@ func TestAwait(t *testing.T) {
 	q := declare(t, w, "q", false)
 	c := w.Client("c", nil)
 	first, second := 0, 0
-	q.Await(w.Turn, func(*broker.Turn) { first++ })
-	cancel := q.Await(w.Turn, func(*broker.Turn) { second++ })
+	q.Await(w.Turn, &broker.Waiter{Wake: func(*broker.Turn) { first++ }})
+	waiter := &broker.Waiter{Wake: func(*broker.Turn) { second++ }}
+	q.Await(w.Turn, waiter)
 	publish(t, w, c.Session, "q", "one")
 	if first != 1 || second != 0 {
 		t.Errorf("one message woke %d, %d; want 1, 0", first, second)
 	}
-	if !cancel() {
+	if !waiter.Cancel() || waiter.Cancel() {
 		t.Error("the second wait was not there to be cancelled")
 	}
-	q.Await(w.Turn, func(*broker.Turn) { second += 10 })
+	q.Await(w.Turn, &broker.Waiter{Wake: func(*broker.Turn) { second += 10 }})
 	if second != 10 {
 		t.Error("a message was ready and nobody told the waiter")
 	}
@@ -99,7 +100,7 @@ func TestAwaitLoads(t *testing.T) {
 	w.Held = true
 	q := w.VHost().Queue("q")
 	woken := false
-	q.Await(w.Turn, func(*broker.Turn) { woken = true })
+	q.Await(w.Turn, &broker.Waiter{Wake: func(*broker.Turn) { woken = true }})
 	if woken {
 		t.Fatal("woken before anything is in memory")
 	}

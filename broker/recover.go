@@ -41,10 +41,16 @@ type recovery struct {
 	byKind  map[string][]Definition
 	lanes   map[LaneID]LaneState
 	orphans change
+
+	retired bool                // the last stop was a clean one
+	handed  map[string][]uint64 // then: marks of queues, by the key of their definition
 }
 
 func (r *recovery) run() error {
 	r.orphans = change{broker: r.broker, turn: r.turn}
+	if err := r.retirement(); err != nil {
+		return err
+	}
 	steps := []struct {
 		kind  string
 		parts int
@@ -81,6 +87,7 @@ func (r *recovery) run() error {
 	}
 	r.broker.recoverFacts(r.byKind)
 	r.dedups()
+	r.prepared()
 	r.dropLanes()
 	r.orphans.store(nil)
 	return nil
@@ -101,6 +108,11 @@ func (r *recovery) dropLanes() {
 			for i := LaneID(0); i < laneSpan(m.declared); i++ {
 				used[m.lane+i] = true
 			}
+		}
+	}
+	for _, v := range r.broker.vhosts.all() {
+		for _, p := range v.prepared.byID {
+			used[p.lane] = true
 		}
 	}
 	var trims []StoreTrim
@@ -134,7 +146,11 @@ func (r *recovery) user(key []string, d Definition) error {
 	if err != nil {
 		return err
 	}
-	r.broker.auth.users[key[0]] = &account{User: User{Name: key[0], Tags: val.Tags}, hash: hash}
+	scram, err := password.ParseScram(val.Scram)
+	if err != nil {
+		return err
+	}
+	r.broker.auth.users[key[0]] = &account{User: User{Name: key[0], Tags: val.Tags}, hash: hash, scram: scram}
 	return nil
 }
 
@@ -254,7 +270,7 @@ func (r *recovery) queue(key []string, d Definition) error {
 	if err != nil {
 		return err
 	}
-	decl := QueueDeclare{Name: key[1], Durable: true, AutoDelete: val.AutoDelete, Args: args}
+	decl := QueueDeclare{Name: key[1], Durable: true, AutoDelete: val.AutoDelete, Args: args, DeadLetters: val.DeadLetters}
 	cfg, err := configOf(v.queueText(decl.Name), decl)
 	if err != nil {
 		return err
@@ -263,11 +279,11 @@ func (r *recovery) queue(key []string, d Definition) error {
 	if err != nil {
 		return err
 	}
-	v.showQueue(m.queue)
+	v.showQueue(m.queue, nil)
 	if end := uint64(val.Lane + laneSpan(cfg) - 1); end > r.broker.lanes.Load() {
 		r.broker.lanes.Store(end)
 	}
-	m.queue.recover(r.turn, r.lanes)
+	m.queue.recover(r.turn, r.lanes, r.marks(d.Key))
 	return nil
 }
 

@@ -38,7 +38,7 @@ func (s *Session) SubscribeReplies(_ *Turn, tag string) (*Subscription, string, 
 		}
 	}
 	box := &replyBox{suffix: randomName()}
-	sub := &Subscription{Tag: tag, NoAck: true, session: s, reply: box}
+	sub := &Subscription{Tag: tag, NoAck: true, session: s, credit: &s.shared, reply: box}
 	s.subs = append(s.subs, sub)
 	s.broker.engine.replies.Store(box.suffix, sub)
 	return sub, box.suffix, nil

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/broker/topic"
 )
 
 func TestRetained(t *testing.T) {
@@ -47,9 +48,16 @@ func TestRetained(t *testing.T) {
 	}
 	w.Turn.Now += 200
 	n := 0
-	v.MatchRetained(w.Turn, func(string) bool { return true }, func(string, *broker.Message) bool { n++; return true })
+	v.FindRetained(w.Turn, &topic.Search{Filter: "#"}, 100, func(string, *broker.Message) { n++ })
 	if n != 4 {
 		t.Errorf("%d match after one expired, want 4", n)
+	}
+	if n, _ := v.RetainedCount(); n != 5 {
+		t.Errorf("%d retained before the sweep, want 5", n)
+	}
+	w.Broker.Tick(w.Turn)
+	if n, _ := v.RetainedCount(); n != 4 {
+		t.Errorf("%d retained after the sweep, want 4", n)
 	}
 	if err := w.Crash(0, nil); err != nil {
 		t.Fatal(err)

@@ -1,5 +1,7 @@
 package broker
 
+import "github.com/hermodmq/hermod/broker/filter"
+
 // routing is the outcome of route and the scratch it needs. It belongs to one
 // session (or to whoever else publishes) and is reused.
 type routing struct {
@@ -25,6 +27,10 @@ type routing struct {
 	passed   map[*Exchange]struct{} // in use from manyQueues on, instead of visited
 	matches  int                    // bindings taken at the exchange being visited
 	bindings []*binding             // scratch of topic matching
+
+	parsed bool            // body holds what there is to say about the message's
+	body   filter.Document // for filters
+	values []filter.Value  // scratch of filters
 }
 
 // manyQueues is the number of queues from which looking for duplicates by
@@ -36,7 +42,7 @@ func (rt *routing) reset(v *VHost, m *Message, extra []string) {
 	rt.queues = rt.queues[:0]
 	rt.deliverAt, rt.keyOnly = 0, true
 	rt.vhost, rt.msg, rt.extra = v, m, extra
-	rt.props, rt.decoded = nil, false
+	rt.props, rt.decoded, rt.parsed = nil, false, false
 	if len(rt.seen) > manyQueues*64 {
 		rt.seen = nil // clearing a huge map costs its capacity each time
 	}
@@ -50,6 +56,10 @@ func (rt *routing) reset(v *VHost, m *Message, extra []string) {
 func (rt *routing) release() {
 	rt.msg, rt.extra, rt.props = nil, nil, nil
 	clear(rt.bindings)
+	if rt.parsed {
+		rt.body.Release()
+	}
+	clear(rt.values[:cap(rt.values)])
 }
 
 // route finds the queues a message published to ex reaches: under its routing
@@ -144,6 +154,9 @@ func (rt *routing) been(x *Exchange) bool {
 
 // take is called by routers for every binding that matches.
 func (rt *routing) take(b *binding) {
+	if b.filter != nil && !rt.wants(b.filter) {
+		return
+	}
 	rt.matches++
 	if b.exchange != nil {
 		rt.pending = append(rt.pending, b.exchange)

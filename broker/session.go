@@ -25,18 +25,16 @@ type Session struct {
 	closed   atomic.Bool
 	stopped  atomic.Bool // the client asked for no deliveries (channel.flow)
 
-	// sharedLimit and sharedUsed bound the unsettled deliveries of all
-	// subscriptions together; a limit of 0 is none.
-	sharedLimit atomic.Int64
-	sharedUsed  atomic.Int64
+	shared credit // of all subscriptions that have no credit of their own
 
 	held atomic.Int64 // leases of the session on all queues
 
 	mu      sync.Mutex // guards subs against goroutines that return shared credit
 	subs    []*Subscription
-	turn    int              // whose turn among subs it is to be woken first
-	holds   map[*Queue]*hold // owner's goroutine only
-	holdMax int              // number of holds at which those not needed are forgotten
+	turn    int                 // whose turn among subs it is to be woken first
+	holds   map[*Queue]*hold    // owner's goroutine only
+	holdMax int                 // number of holds at which those not needed are forgotten
+	fanIns  map[*FanIn]struct{} // owner's goroutine only
 }
 
 // OpenSession starts a session of c whose deliveries and receipts go to sink. c
@@ -86,37 +84,44 @@ func (s *Session) forgetHolds() {
 }
 
 // SetSharedCredit bounds the unsettled deliveries of all the session's
-// subscriptions together, those that exist included; 0 lifts the bound.
+// subscriptions together, those that exist included; 0 lifts the bound. Those
+// of a FanIn have a bound of their own.
 func (s *Session) SetSharedCredit(t *Turn, n int) {
-	if s.sharedLimit.Load() == 0 && n > 0 {
+	s.setCredit(t, &s.shared, n)
+}
+
+// setCredit changes the bound of a credit of the session.
+func (s *Session) setCredit(t *Turn, c *credit, n int) {
+	if c.limit.Load() == 0 && n > 0 {
 		// Deliveries that are out already count from now on. Nothing goes out
 		// while they are counted.
 		const barrier = 1 << 40
-		s.sharedUsed.Add(barrier)
-		s.sharedLimit.Store(int64(n))
+		c.used.Add(barrier)
+		c.limit.Store(int64(n))
 		for q, h := range s.holds {
 			q.mu.Lock()
-			s.sharedUsed.Add(q.ledger.share(h))
+			c.used.Add(q.ledger.share(h, c))
 			q.mu.Unlock()
 		}
-		s.sharedUsed.Add(-barrier)
+		c.used.Add(-barrier)
 	}
-	s.sharedLimit.Store(int64(max(n, 0)))
-	s.wakeAll(t)
+	c.limit.Store(int64(max(n, 0)))
+	s.wakeAll(t, c)
 }
 
 // SetFlow stops (active false) or restarts deliveries to all subscriptions.
 func (s *Session) SetFlow(t *Turn, active bool) {
 	s.stopped.Store(!active)
 	if active {
-		s.wakeAll(t)
+		s.wakeAll(t, nil)
 	}
 }
 
 // wakeAll offers what is ready to the session's subscriptions again, beginning
-// with another one each time, so that little shared credit goes round. It may
-// be called from any goroutine that holds no lock.
-func (s *Session) wakeAll(t *Turn) {
+// with another one each time, so that little shared credit goes round: to those
+// that share c, or to all if c is nil. It may be called from any goroutine that
+// holds no lock.
+func (s *Session) wakeAll(t *Turn, c *credit) {
 	s.mu.Lock()
 	var subs []*Subscription
 	if n := len(s.subs); n > 0 {
@@ -125,26 +130,8 @@ func (s *Session) wakeAll(t *Turn) {
 	}
 	s.mu.Unlock()
 	for _, sub := range subs {
-		if sub.Queue != nil {
+		if sub.Queue != nil && (c == nil || sub.credit == c) {
 			sub.Queue.wake(t, sub)
-		}
-	}
-}
-
-// borrowShared takes one unit of shared credit. counted tells whether it must
-// be given back; ok is false if there is none left.
-func (s *Session) borrowShared() (counted, ok bool) {
-	for {
-		limit := s.sharedLimit.Load()
-		if limit == 0 {
-			return false, true
-		}
-		used := s.sharedUsed.Load()
-		if used >= limit {
-			return false, false
-		}
-		if s.sharedUsed.CompareAndSwap(used, used+1) {
-			return true, true
 		}
 	}
 }
@@ -157,15 +144,6 @@ func (s *Session) overheld() bool { return s.held.Load() >= s.broker.engine.unse
 // waiting for that.
 func (s *Session) letGo() (wake bool) { return s.held.Add(-1) == s.broker.engine.unsettled-1 }
 
-// sharedLeft reports whether there is shared credit, or no bound.
-func (s *Session) sharedLeft() bool {
-	limit := s.sharedLimit.Load()
-	return limit == 0 || s.sharedUsed.Load() < limit
-}
-
-// returnShared gives back n units.
-func (s *Session) returnShared(n int64) { s.sharedUsed.Add(-n) }
-
 // Close ends the session: its subscriptions end, an open transaction is rolled
 // back and every lease it holds is released.
 func (s *Session) Close(t *Turn) {
@@ -173,6 +151,10 @@ func (s *Session) Close(t *Turn) {
 		return
 	}
 	s.endTransaction(nil)
+	for f := range s.fanIns {
+		f.unwatch()
+	}
+	s.fanIns = nil
 	for {
 		s.mu.Lock()
 		n := len(s.subs)

@@ -36,6 +36,10 @@ type Delivery struct {
 	// Seq is the message's number in the store, which it keeps across
 	// restarts; 0 if it is not stored or on streams.
 	Seq uint64
+
+	// GroupFirst says that the message is the first of its group for this
+	// subscription.
+	GroupFirst bool
 }
 
 // Lease is the token of an unsettled delivery, unique per queue for the life
@@ -72,6 +76,11 @@ type PublishResult struct {
 	Routed   bool // at least one queue took or refused it
 	Pending  bool // Sink.Receipt follows
 	Rejected bool // valid if !Pending: a queue refused it (reject-publish)
+
+	// Duplicate says that a queue knew the message's deduplication id; Origin is
+	// the Notes.Origin of the message that had it first.
+	Duplicate bool
+	Origin    string
 }
 
 // SubscribeOptions describe a consumer.
@@ -80,8 +89,14 @@ type SubscribeOptions struct {
 	Tag       string // the client's name for it, unique per session
 	NoAck     bool   // deliveries are settled by being sent
 	Exclusive bool
-	Prefetch  int // most unsettled deliveries; 0: no bound of the client's
+	Prefetch  int // most unsettled deliveries; 0: no bound of the client's; negative: see Subscription.Grant
 	Args      Table
+	Data      any // for Subscription.Data
+
+	// Sole asks for everything the queue has while the subscription lasts, though
+	// others may wait beside it. Of several such the one with the highest
+	// priority gets it, the oldest among equals.
+	Sole bool
 
 	// Filter, if set, says which messages the consumer wants; the others stay
 	// for somebody else. It runs under the queue's lock, on any goroutine: it
@@ -108,6 +123,13 @@ type QueueDeclare struct {
 	Exclusive  bool
 	AutoDelete bool
 	Args       Table
+
+	// DeadLetters, unless empty, names the queue that a new queue's dead letters go
+	// to as long as no argument or policy says otherwise. It is made when it is
+	// needed. Transient messages are not kept there. It is not an argument: a queue
+	// that is there is taken as it is, and another client's declaration without it is
+	// equivalent.
+	DeadLetters string
 }
 
 // QueueInfo answers a declare.

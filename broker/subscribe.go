@@ -13,13 +13,20 @@ func (s *Session) Subscribe(t *Turn, o SubscribeOptions) (*Subscription, error) 
 	if s.tagged(o.Tag) {
 		return nil, errf(NotAllowed, "attempt to reuse consumer tag '%s'", o.Tag)
 	}
-	if q.kind != KindClassic && s.sharedLimit.Load() > 0 {
+	if q.kind != KindClassic && s.shared.limit.Load() > 0 {
 		return nil, errf(NotImplemented, "%s does not support global qos", q.vhost.queueText(q.name))
 	}
+	return s.subscribe(t, q, o, &s.shared)
+}
+
+// subscribe starts a consumer of q that shares c with others.
+func (s *Session) subscribe(t *Turn, q *Queue, o SubscribeOptions, c *credit) (*Subscription, error) {
 	sub := &Subscription{
-		Tag: o.Tag, Queue: q, NoAck: o.NoAck,
-		session: s, prefetch: max(o.Prefetch, 0), exclusive: o.Exclusive, args: o.Args, filter: o.Filter,
+		Tag: o.Tag, Queue: q, NoAck: o.NoAck, Data: o.Data,
+		session: s, credit: c, exclusive: o.Exclusive, sole: o.Sole, args: o.Args, filter: o.Filter,
 	}
+	sub.prefetch.Store(int64(o.Prefetch))
+	var err error
 	if sub.priority, err = consumerPriority(q, o.Args); err != nil {
 		return nil, err
 	}
@@ -87,7 +94,10 @@ func (q *Queue) subscribe(t *Turn, sub *Subscription) error {
 	s.mu.Lock()
 	s.subs = append(s.subs, sub)
 	s.mu.Unlock()
-	q.consumers.single, q.consumers.quorum = q.cfg.SingleActive, q.kind == KindQuorum
+	q.consumers.quorum = q.kind == KindQuorum
+	if !q.consumers.wide {
+		q.consumers.single = q.cfg.SingleActive
+	}
 	q.consumers.add(sub)
 	if q.stream != nil {
 		q.stream.start(t, sub)

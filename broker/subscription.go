@@ -18,10 +18,12 @@ type Subscription struct {
 	Data  any
 
 	session   *Session
+	credit    *credit // shared with others: the session's, or that of a FanIn
 	hold      *hold
-	prefetch  int
+	prefetch  atomic.Int64 // 0: no bound; negative: as many as are granted
 	priority  int
 	exclusive bool
+	sole      bool
 	args      Table
 	filter    func(*Message) bool // nil: wants all
 
@@ -32,6 +34,7 @@ type Subscription struct {
 
 	// Under the queue's lock.
 	unsettled  int
+	granted    int // deliveries asked for and not made; see Grant
 	closed     bool
 	listed     bool // in the ring of those that may get something
 	prev, next *Subscription
@@ -43,7 +46,7 @@ type Subscription struct {
 func (sub *Subscription) Session() *Session { return sub.session }
 
 // Prefetch is the most unsettled deliveries the client wants; 0 is no bound.
-func (sub *Subscription) Prefetch() int { return sub.prefetch }
+func (sub *Subscription) Prefetch() int { return int(max(sub.prefetch.Load(), 0)) }
 
 // Args are the consumer arguments as the client gave them.
 func (sub *Subscription) Args() Table { return sub.args }
@@ -53,6 +56,46 @@ func (sub *Subscription) Priority() int { return sub.priority }
 
 // Exclusive reports whether the subscription excludes all others.
 func (sub *Subscription) Exclusive() bool { return sub.exclusive }
+
+// SetPrefetch changes the most unsettled deliveries the client wants; 0 is no
+// bound, and a negative number means that Grant asks for every one. What is out
+// already stays so.
+func (sub *Subscription) SetPrefetch(t *Turn, n int) {
+	q := sub.Queue
+	if q == nil {
+		return
+	}
+	q.mu.Lock()
+	sub.prefetch.Store(int64(n))
+	sub.granted = 0
+	if !sub.closed {
+		q.consumers.relist(sub)
+		q.dispatch(t)
+	}
+	q.leave(t)
+}
+
+// Grant asks for n deliveries more, if the prefetch is negative; settling them
+// gives no credit. A negative n takes back what was granted and not used. It
+// reports whether messages that could be delivered are still on their way from
+// the store.
+func (sub *Subscription) Grant(t *Turn, n int) (loading bool) {
+	q := sub.Queue
+	if q == nil {
+		return false
+	}
+	q.mu.Lock()
+	if sub.granted += n; n < 0 {
+		sub.granted = 0
+	}
+	if !sub.closed && n > 0 {
+		q.consumers.relist(sub)
+		q.dispatch(t)
+	}
+	loading = sub.granted > 0 && q.loading()
+	q.leave(t)
+	return loading
+}
 
 // Written says that n deliveries of together bytes (Message.Size) have left
 // for the socket: the window opens by as much. Any goroutine may call it.
@@ -72,7 +115,7 @@ func (sub *Subscription) windowFull() bool {
 // for it if so. Caller holds the queue's lock.
 func (sub *Subscription) able() (shared, ok bool) {
 	s := sub.session
-	if sub.prefetch > 0 && !sub.NoAck && sub.unsettled >= sub.prefetch || s.stopped.Load() {
+	if n := sub.prefetch.Load(); n < 0 && sub.granted <= 0 || n > 0 && !sub.NoAck && int64(sub.unsettled) >= n || s.stopped.Load() {
 		return false, false
 	}
 	if sub.windowFull() {
@@ -83,10 +126,10 @@ func (sub *Subscription) able() (shared, ok bool) {
 		}
 	}
 	if sub.NoAck {
-		return false, s.sharedLeft() // takes none, but waits with the others
+		return false, sub.credit.left() // takes none, but waits with the others
 	}
 	if s.overheld() {
 		return false, false
 	}
-	return s.borrowShared()
+	return sub.credit.borrow()
 }

@@ -4,6 +4,9 @@ package broker
 // under a queue's uniform TTL expire in their order, so that looking at the
 // heads suffices; the others are indexed.
 func (q *Queue) watch(level int, e *entry) {
+	if x := q.groups.index; x != nil {
+		x.add(e)
+	}
 	if e.expiry == 0 {
 		return
 	}

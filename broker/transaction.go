@@ -114,7 +114,7 @@ func (q *Queue) settleInto(t *Turn, s *Session, p *plan, leases []Lease, o Outco
 	var dead []corpse
 	for _, lease := range leases {
 		i, sl := q.ledger.get(lease)
-		if sl == nil || sl.hold != nil && sl.hold.session != s {
+		if sl == nil || sl.hold != nil && sl.hold.session != s || sl.prepared != nil {
 			continue
 		}
 		gone := q.takeLease(i)
@@ -123,7 +123,7 @@ func (q *Queue) settleInto(t *Turn, s *Session, p *plan, leases []Lease, o Outco
 		switch {
 		case o == Accepted || q.stream != nil:
 			q.stats.Acknowledged++
-		case cfg.DeadLetterSet:
+		case cfg.deadLetters(&c):
 			q.stats.died(DeathRejected)
 			if c.thin {
 				thin = append(thin, c)

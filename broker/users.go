@@ -29,7 +29,8 @@ func (u *User) HasTag(tag string) bool { return slices.Contains(u.Tags, tag) }
 // change replaces it.
 type account struct {
 	User
-	hash password.Hash
+	hash  password.Hash
+	scram password.Scram // zero if only the hash is known
 }
 
 // splitTags reads tags as RabbitMQ 3.x writes them (comma separated).

@@ -19,6 +19,8 @@ type VHost struct {
 	queues    registry[*Queue]
 	standard  *Exchange // the default exchange, ""
 	retained  retained
+	prepared  preparedSet
+	watches   watches
 
 	mu               sync.Mutex // serialises all changes of topology
 	meta             map[*Queue]*queueMeta
@@ -45,6 +47,7 @@ type queueMeta struct {
 	bindings map[*binding]struct{}
 	policy   *Policy
 	operator *Policy
+	service  func(*QueueConfig) // what a service on top of the core sets; see ConfigureQueue
 }
 
 func newVHost(b *Broker, name string) *VHost {

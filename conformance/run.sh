@@ -39,6 +39,7 @@ suite amqp 20m
 suite mqtt 20m
 suite websocket 10m
 suite stomp 10m
+suite tls 10m
 suite crash 60m
 status=0
 "$here/clients/run.sh" >"$logs/clients.log" 2>"$logs/clients.err" || status=$?

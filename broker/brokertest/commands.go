@@ -3,6 +3,7 @@ package brokertest
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/hermodmq/hermod/broker"
 )
@@ -17,17 +18,19 @@ func init() {
 		"unsubscribe": (*call).unsubscribe, "get": (*call).get, "receive": (*call).receive, "settle": (*call).settle,
 		"close": (*call).close, "credit": (*call).credit, "flow": (*call).flow, "begin": (*call).begin,
 		"commit": (*call).commit, "rollback": (*call).rollback, "store": (*call).store, "advance": (*call).advance,
-		"crash": (*call).crash, "stats": (*call).stats, "pause": (*call).pause, "resume": (*call).resume,
-		"replies": (*call).replies,
+		"crash": (*call).crash, "restart": (*call).restart, "stats": (*call).stats, "pause": (*call).pause, "resume": (*call).resume,
+		"replies": (*call).replies, "prepare": (*call).prepare, "prepared": (*call).prepared,
+		"decide": (*call).decide, "browse": (*call).browse, "reject": (*call).reject,
 	}
 }
 
-// queue NAME [durable] [autodelete] [x-...=...]
+// queue NAME [durable] [autodelete] [dead=QUEUE] [x-...=...]
 func (c *call) queue() {
 	s := c.world.VHost().OpenSession(nil, &Recorder{})
 	defer s.Close(c.world.Turn)
 	_, err := s.DeclareQueue(c.world.Turn, broker.QueueDeclare{
 		Name: c.next(), Durable: c.flag("durable"), AutoDelete: c.flag("autodelete"), Args: c.args(),
+		DeadLetters: c.text("dead", ""),
 	}, nil)
 	c.report(err)
 }
@@ -66,7 +69,8 @@ func (c *call) bind() {
 	c.report(s.Bind(c.world.Turn, broker.Binding{Source: c.next(), Destination: c.next(), Key: c.next()}, nil))
 }
 
-// publish CLIENT EXCHANGE KEY BODY [persistent] [receipt=N] [ttl=MS] [priority=N] [delay=MS] [group=G] [dedup=D] [filter=F]
+// publish CLIENT EXCHANGE KEY BODY [persistent] [receipt=N] [ttl=MS] [priority=N] [delay=MS] [group=G] [dedup=D] [filter=F] [close]
+// [period=MS] [repeat=N] [cron=FIELDS with _ between]
 func (c *call) publish() {
 	client := c.client()
 	exchange, key, body := c.next(), c.next(), c.next()
@@ -78,6 +82,11 @@ func (c *call) publish() {
 	n := broker.Notes{GroupID: c.text("group", ""), DedupID: c.text("dedup", ""), StreamFilter: c.text("filter", "")}
 	if d := c.number("delay", 0); d > 0 {
 		n.DeliverAt = c.world.Turn.Now + d
+	}
+	n.GroupClose = c.flag("close")
+	if period, entry := c.number("period", 0), strings.ReplaceAll(c.text("cron", ""), "_", " "); period+int64(len(entry)) > 0 {
+		n.Schedule = &broker.Schedule{Cron: entry, Period: period, Repeat: int32(c.number("repeat", 0)), Delay: c.number("delay", 0)}
+		n.DeliverAt = n.Schedule.FirstDue(c.world.Turn.Now, c.number("delay", 0))
 	}
 	if n.GroupID+n.DedupID+n.StreamFilter != "" || n.DeliverAt != 0 {
 		m.Notes = &n
@@ -94,12 +103,12 @@ func (c *call) publish() {
 	}
 }
 
-// subscribe CLIENT QUEUE [tag=T] [prefetch=N] [noack] [exclusive] [x-...=...]
+// subscribe CLIENT QUEUE [tag=T] [prefetch=N] [noack] [exclusive] [sole] [x-...=...]
 func (c *call) subscribe() {
 	client := c.client()
 	sub, err := client.Session.Subscribe(c.world.Turn, broker.SubscribeOptions{
 		Queue: c.next(), Tag: c.text("tag", client.Name), Prefetch: int(c.number("prefetch", 0)),
-		NoAck: c.flag("noack"), Exclusive: c.flag("exclusive"), Args: c.args(),
+		NoAck: c.flag("noack"), Exclusive: c.flag("exclusive"), Sole: c.flag("sole"), Args: c.args(),
 	})
 	c.report(err)
 	if err == nil {
@@ -203,6 +212,17 @@ func (c *call) crash() {
 	c.report(c.world.Crash(keep, nil))
 }
 
+// restart: a clean stop and a start.
+func (c *call) restart() {
+	for len(c.world.Clients) > 0 {
+		c.world.Leave(c.world.Clients[0])
+	}
+	c.world.Commit()
+	c.world.Broker.Retire(c.world.Turn)
+	c.world.Commit()
+	c.report(c.world.Crash(0, nil))
+}
+
 // stats QUEUE
 func (c *call) stats() {
 	name := c.next()
@@ -234,4 +254,67 @@ func (c *call) replies() {
 	r, err := client.Session.Publish(c.world.Turn, broker.Publish{Msg: m})
 	c.report(err)
 	c.printf("%s routed=%v exists=%v", client.Name, r.Routed, c.world.Broker.ReplyAddressExists(m.RoutingKey))
+}
+
+// prepare CLIENT ID
+func (c *call) prepare() {
+	client, id := c.client(), c.next()
+	idle, err := client.Session.Prepare(c.world.Turn, id, func(*broker.Turn) { c.printf("%s prepared %s", client.Name, id) })
+	c.report(err)
+	if idle {
+		c.printf("%s has nothing to prepare", client.Name)
+	}
+}
+
+// prepared: the transactions that wait for their outcome.
+func (c *call) prepared() { c.printf("prepared: %v", c.world.VHost().Prepared()) }
+
+// decide ID commit|rollback
+func (c *call) decide() {
+	id, verdict := c.next(), c.next()
+	f := c.world.VHost().RollbackPrepared
+	if verdict == "commit" {
+		f = c.world.VHost().CommitPrepared
+	}
+	c.report(f(c.world.Turn, id, func(_ *broker.Turn, err error) {
+		c.report(err)
+		c.printf("%s of %s done", verdict, id)
+	}))
+}
+
+// browse QUEUE [step=N] [only=PREFIX]: shows what is there.
+func (c *call) browse() {
+	q, step, only := c.next(), int(c.number("step", 100)), c.text("only", "")
+	s := c.world.VHost().OpenSession(nil, &Recorder{})
+	defer s.Close(c.world.Turn)
+	b, err := s.Browse(c.world.Turn, q, func(m *broker.Message) bool { return strings.HasPrefix(string(m.Body), only) })
+	c.report(err)
+	if err != nil {
+		return
+	}
+	for more := true; more; {
+		more = false
+		b.Next(c.world.Turn, step, func(_ *broker.Turn, list []broker.Delivery, end bool) {
+			for _, d := range list {
+				c.printf("- %s", describe(d))
+			}
+			more = !end
+		})
+		c.world.Commit()
+	}
+}
+
+// reject CLIENT BODY... [to=QUEUE] [cause=TEXT]
+func (c *call) reject() {
+	client := c.client()
+	r := broker.Rejection{To: c.text("to", ""), Cause: c.text("cause", "")}
+	for _, body := range c.words {
+		for i, d := range client.Open {
+			if string(d.Msg.Body) == body {
+				client.Open = slices.Delete(client.Open, i, i+1)
+				client.Session.Reject(c.world.Turn, d.Queue, []broker.Lease{d.Lease}, r)
+				break
+			}
+		}
+	}
 }

@@ -172,12 +172,21 @@ func describe(d broker.Delivery) string {
 	if d.Count > 0 {
 		text += fmt.Sprintf(" count=%d", d.Count)
 	}
+	if d.GroupFirst {
+		text += " first of " + d.Msg.Notes.GroupID
+	}
+	if n := d.Msg.Notes; n != nil && n.Occurrence > 0 {
+		text += fmt.Sprintf(" occurrence=%d", n.Occurrence)
+	}
 	if d.Offset >= 0 {
 		text += fmt.Sprintf(" offset=%d", d.Offset)
 	}
 	if n := d.Msg.Notes; n != nil {
 		for _, x := range n.Deaths {
 			text += fmt.Sprintf(" died(%s in %s x%d from %q %v)", x.Reason, x.Queue, x.Count, x.Exchange, x.RoutingKeys)
+			if x.Cause != "" {
+				text += fmt.Sprintf(" because %s", x.Cause)
+			}
 		}
 	}
 	return text

@@ -519,7 +519,7 @@ func (s *simulation) crash() {
 			// Live and leased ones were committed, or nobody could know them.
 			m.state = simLive
 		}
-		m.returned = false
+		m.returned = true
 	}
 	s.note("model %d messages", len(s.messages))
 	if err := s.Crash(keep, s.setup); err != nil {

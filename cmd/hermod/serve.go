@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/hermodmq/hermod/bridge/message"
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/cmd/hermod/admin"
 	"github.com/hermodmq/hermod/cmd/hermod/config"
@@ -76,6 +77,8 @@ type node struct {
 	store  *persistence.Store
 	core   *broker.Broker
 	server *transport.Server
+	mqtt   *mqtt.Server   // for metrics
+	certs  *certificates  // nil until a TLS listener wants them
 	stop   []func() error // metrics and admin
 
 	disk struct {
@@ -112,7 +115,7 @@ func serve(c *config.Config) error {
 }
 
 func (n *node) open() error {
-	steps := []func() error{n.openStore, n.openCore, n.openServer, n.openListeners, n.openMQTT, n.openSTOMP, n.openMetrics, n.openAdmin}
+	steps := []func() error{n.openStore, n.openCore, n.openServer, n.openListeners, n.openMQTT, n.openSTOMP, n.openAWS, n.openMetrics, n.openAdmin}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -206,6 +209,8 @@ func (n *node) openCore() error {
 		DefaultUser:     c.Auth.DefaultUser,
 		DefaultPassword: c.Auth.DefaultPassword,
 		LoopbackUsers:   c.Auth.LoopbackUsers,
+
+		MaxRetained: c.MQTT.MaxRetained, MaxRetainedBytes: int64(c.MQTT.MaxRetainedBytes),
 	}
 	switch c.Auth.Anonymous {
 	case config.Off:
@@ -217,6 +222,7 @@ func (n *node) openCore() error {
 	options.Converters[broker.FormatAMQP091] = amqp.Converter{}
 	options.Converters[broker.FormatMQTT] = mqtt.Converter{}
 	options.Converters[broker.FormatSTOMP] = stomp.Converter{}
+	options.Converters[broker.FormatAWS] = message.Converter{}
 	core, err := broker.New(options)
 	if err != nil {
 		return err
@@ -288,7 +294,7 @@ func (n *node) openListeners() error {
 	if l.TLSAddress == config.Off {
 		return nil
 	}
-	secure, err := tlsConfig(c.TLS)
+	secure, err := n.tlsConfig()
 	if err != nil {
 		return err
 	}
@@ -301,6 +307,7 @@ func (n *node) listen(l transport.Listener) error {
 	if l.Address == config.Off {
 		return nil
 	}
+	l.Identify = clientName(n.config.TLS.ClientName)
 	addr, err := n.server.Listen(l)
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", l.Name, err)
@@ -343,6 +350,7 @@ func (n *node) samples() []http.Sample {
 		{Name: "hermod_store_corrupt_blocks_total", Help: "Blocks whose checksum was wrong", Counter: true, Value: float64(st.CorruptBlocks)},
 		{Name: "hermod_store_lost_messages_total", Help: "Messages given up because of corruption", Counter: true, Value: float64(st.Lost)},
 	}
+	list = append(list, mqttSamples(n.mqtt)...)
 	var accepted, refused uint64
 	for _, l := range n.server.Stats() {
 		accepted += l.Accepted
@@ -376,6 +384,7 @@ func (n *node) close() error {
 	return errors.Join(append(errs,
 		n.server.Shutdown(ctx),
 		n.stopClock(),
+		n.retire(),
 		n.store.Close(),
 		n.raft.Close(),
 	)...)
@@ -384,6 +393,14 @@ func (n *node) close() error {
 func (n *node) stopClock() error {
 	close(n.ticker)
 	<-n.ticked
+	return nil
+}
+
+// retire stores what only a clean stop knows.
+func (n *node) retire() error {
+	t := newTurn()
+	defer endTurn(t)
+	n.core.Retire(t)
 	return nil
 }
 

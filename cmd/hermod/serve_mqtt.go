@@ -1,10 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"time"
 
+	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/cmd/hermod/config"
+	"github.com/hermodmq/hermod/listeners/http"
 	"github.com/hermodmq/hermod/listeners/mqtt"
 	"github.com/hermodmq/hermod/listeners/transport"
 )
@@ -15,6 +20,10 @@ const mqttTick = 250 * time.Millisecond
 // on when both are off: they expire and their wills are published.
 func (n *node) openMQTT() error {
 	c := n.config.MQTT
+	var methods []mqtt.Method
+	if slices.Contains(c.AuthMethods, broker.ScramName) {
+		methods = append(methods, mqtt.ScramSHA256(n.core))
+	}
 	v := mqtt.NewServer(n.core, mqtt.Options{
 		VHost: c.VHost, IgnoreColons: c.IgnoreColons, Anonymous: n.config.Auth.Anonymous != config.Off,
 		MaxPacketSize: int(c.MaxPacketSize), MaxKeepAlive: uint16(c.MaxKeepAlive),
@@ -22,7 +31,16 @@ func (n *node) openMQTT() error {
 		MaxSubscriptions: c.MaxSubscriptions, BufferQoS0: c.QoS0Buffer,
 		SessionExpiryMax: uint32(c.SessionExpiryMax), V3SessionExpiry: uint32(c.V3SessionExpiry),
 		KeepRefused: c.KeepRefused, Logger: n.log.With("component", "mqtt"),
+		ConnectTimeout: seconds(c.ConnectTimeout), MaxConnectTime: seconds(c.MaxConnectTime),
+		ConnectRate: c.ConnectRate, PublishRate: c.PublishRate, MaxTopicLevels: c.MaxLevels,
+		MaxQueued: c.MaxQueued, MaxQueuedBytes: int64(c.MaxQueuedBytes), DropOldest: c.QueueOverflow == "drop-head",
+		NoQoS1: c.MaxQoS < 1, NoQoS2: c.MaxQoS < 2, NoRetain: !c.Retain, NoWildcards: !c.Wildcards, NoShared: !c.Shared,
+		NoSubscriptionIDs: !c.SubscriptionIDs, CheckPayload: c.CheckPayload, Banned: banned(c.BannedClients),
+		ResponseInfo: c.ResponseInfo, ServerReference: c.ServerReference,
+		Methods:     methods,
+		SysInterval: seconds(c.SysInterval), Version: "hermod version " + version,
 	})
+	n.mqtt = v
 	t := newTurn()
 	err := v.Recover(t)
 	endTurn(t)
@@ -47,15 +65,58 @@ func (n *node) openMQTT() error {
 	web.WebSocket = &transport.WebSocket{
 		Paths: []string{"/mqtt", "/ws"}, Protocols: []string{"mqtt", "mqttv3.1"}, Origins: l.Origins,
 	}
-	if err := n.listen(web); err != nil || l.TLSAddress == config.Off {
+	if err := n.listen(web); err != nil || l.TLSAddress == config.Off && l.WebSocketTLS == config.Off {
 		return err
 	}
-	secure, err := tlsConfig(n.config.TLS)
+	secure, err := n.tlsConfig()
 	if err != nil {
 		return err
 	}
 	plain.Name, plain.Address, plain.TLS = "mqtts", l.TLSAddress, secure
-	return n.listen(plain)
+	web.Name, web.Address, web.TLS = "mqtt-websocket-tls", l.WebSocketTLS, secure
+	return errors.Join(n.listen(plain), n.listen(web))
+}
+
+// mqttSamples are the MQTT listener's numbers for /metrics.
+func mqttSamples(v *mqtt.Server) []http.Sample {
+	if v == nil {
+		return nil
+	}
+	s := v.Stats()
+	counter := func(name, help string, n int64) http.Sample {
+		return http.Sample{Name: "hermod_mqtt_" + name, Help: help, Counter: true, Value: float64(n)}
+	}
+	list := []http.Sample{
+		counter("packets_received_total", "MQTT packets from clients", s.Received),
+		counter("packets_sent_total", "MQTT packets to clients", s.Sent),
+		counter("publish_received_total", "MQTT messages from clients", s.PublishReceived),
+		counter("publish_sent_total", "MQTT messages to clients", s.PublishSent),
+		counter("publish_too_large_total", "MQTT messages larger than their client takes", s.Dropped),
+		counter("bytes_received_total", "Bytes of MQTT packets from clients", s.BytesReceived),
+		counter("bytes_sent_total", "Bytes of MQTT packets to clients", s.BytesSent),
+		counter("connects_total", "MQTT clients let in", s.Connects),
+		{Name: "hermod_mqtt_sessions", Help: "MQTT sessions, connected or not", Value: float64(s.Sessions)},
+		{Name: "hermod_mqtt_connected", Help: "MQTT sessions with a connection", Value: float64(s.Connected)},
+		{Name: "hermod_mqtt_subscriptions", Help: "MQTT subscriptions of all sessions", Value: float64(s.Subscriptions)},
+	}
+	for reason, k := range s.Reasons {
+		list = append(list, counter(fmt.Sprintf("refusals_%02x_total", byte(reason)),
+			fmt.Sprintf("CONNACK and DISCONNECT with reason 0x%02X", byte(reason)), k))
+	}
+	return list
+}
+
+func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
+
+// banned reports whether an expression matches the whole of a client identifier.
+func banned(patterns []string) func(clientID string) bool {
+	var list []*regexp.Regexp
+	for _, p := range patterns {
+		list = append(list, regexp.MustCompile("^(?:"+p+")$")) // checked with the configuration
+	}
+	return func(clientID string) bool {
+		return slices.ContainsFunc(list, func(re *regexp.Regexp) bool { return re.MatchString(clientID) })
+	}
 }
 
 // every runs f again and again until the function it returns is called, which

@@ -22,11 +22,15 @@ func (n *node) openSTOMP() error {
 	if err := n.listen(web); err != nil {
 		return err
 	}
-	if l.TLSAddress == config.Off {
+	if l.TLSAddress == config.Off && l.WebSocketTLS == config.Off {
 		return nil
 	}
-	secure, err := tlsConfig(n.config.TLS)
+	secure, err := n.tlsConfig()
 	if err != nil {
+		return err
+	}
+	web.Name, web.Address, web.TLS = "stomp-websocket-tls", l.WebSocketTLS, secure
+	if err := n.listen(web); err != nil {
 		return err
 	}
 	dialect := l.TLSDialect

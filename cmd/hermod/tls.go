@@ -4,20 +4,27 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hermodmq/hermod/cmd/hermod/config"
 )
 
 // certCheckInterval bounds how often the files are looked at; a renewed
-// certificate is served to connections that begin after the next look.
+// certificate is served to connections that begin after the next look, or after
+// SIGHUP. Connections that are there keep what they began with.
 const certCheckInterval = 10 * time.Second
 
-// certificates serves the newest pair found in the configured files.
+// certificates serves the newest pair found in the configured files, and trusts
+// the newest authorities.
 type certificates struct {
 	certFile, keyFile, caFile string
+	log                       *slog.Logger
+	outer                     *tls.Config // what listeners get
 
 	mu      sync.Mutex
 	looked  time.Time
@@ -26,33 +33,55 @@ type certificates struct {
 	base    *tls.Config
 }
 
-// tlsConfig builds the configuration of every TLS listener. Files are read
+// tlsConfig returns the configuration of every TLS listener. Files are read
 // again when their time or size changes; a pair that does not load leaves the
 // old one in service.
-func tlsConfig(c config.TLS) (*tls.Config, error) {
+func (n *node) tlsConfig() (*tls.Config, error) {
+	if n.certs == nil {
+		cs, err := openCertificates(n.config.TLS, n.log)
+		if err != nil {
+			return nil, err
+		}
+		n.certs = cs
+		n.stop = append(n.stop, onHangUp(func() { cs.look(time.Now(), true) }))
+	}
+	return n.certs.outer, nil
+}
+
+func openCertificates(c config.TLS, log *slog.Logger) (*certificates, error) {
 	auth := map[string]tls.ClientAuthType{
 		"none": tls.NoClientCert, "request": tls.VerifyClientCertIfGiven, "require": tls.RequireAndVerifyClientCert,
 	}[c.ClientAuth]
-	cs := &certificates{certFile: c.CertFile, keyFile: c.KeyFile, caFile: c.CAFile,
+	cs := &certificates{certFile: c.CertFile, keyFile: c.KeyFile, caFile: c.CAFile, log: log,
 		base: &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: auth}}
 	if err := cs.load(cs.fileStamp()); err != nil {
 		return nil, err
 	}
-	outer := cs.base.Clone()
-	outer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return cs.get(time.Now()), nil }
-	outer.Certificates = cs.current.Certificates
-	return outer, nil
+	cs.looked = time.Now()
+	cs.outer = cs.base.Clone()
+	cs.outer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return cs.look(time.Now(), false), nil }
+	cs.outer.Certificates = cs.current.Certificates
+	return cs, nil
 }
 
-func (cs *certificates) get(now time.Time) *tls.Config {
+// look returns what to serve now, having looked at the files if that was long
+// ago or force is set.
+func (cs *certificates) look(now time.Time, force bool) *tls.Config {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if now.Sub(cs.looked) >= certCheckInterval {
-		cs.looked = now
-		if stamp := cs.fileStamp(); stamp != cs.stamp {
-			// A half-written file is an error now and fine at the next look.
-			_ = cs.load(stamp)
-		}
+	if now.Sub(cs.looked) < certCheckInterval && !force {
+		return cs.current
+	}
+	cs.looked = now
+	stamp := cs.fileStamp()
+	if stamp == cs.stamp && !force {
+		return cs.current
+	}
+	// A half-written file is an error now and fine at the next look.
+	if err := cs.load(stamp); err != nil {
+		cs.log.Warn("certificates are not as they should be, the old ones stay in service", "error", err)
+	} else {
+		cs.log.Info("certificates read again", "certificate", cs.certFile)
 	}
 	return cs.current
 }
@@ -86,4 +115,46 @@ func (cs *certificates) load(stamp string) error {
 	}
 	cs.current, cs.stamp = next, stamp
 	return nil
+}
+
+// onHangUp runs f at every SIGHUP until the function it returns is called.
+func onHangUp(f func()) (stop func() error) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		for range signals {
+			f()
+		}
+	}()
+	return func() error {
+		signal.Stop(signals)
+		close(signals)
+		return nil
+	}
+}
+
+// clientName is the rule by which a client certificate becomes a user's name.
+func clientName(rule string) func(*x509.Certificate) string {
+	first := func(list []string) string {
+		if len(list) == 0 {
+			return ""
+		}
+		return list[0]
+	}
+	switch rule {
+	case "distinguished_name":
+		return func(c *x509.Certificate) string { return c.Subject.String() }
+	case "dns":
+		return func(c *x509.Certificate) string { return first(c.DNSNames) }
+	case "email":
+		return func(c *x509.Certificate) string { return first(c.EmailAddresses) }
+	case "uri":
+		return func(c *x509.Certificate) string {
+			if len(c.URIs) == 0 {
+				return ""
+			}
+			return c.URIs[0].String()
+		}
+	}
+	return nil // the common name
 }

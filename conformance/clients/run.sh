@@ -25,7 +25,7 @@ trap cleanup EXIT
 if [ -z "${AMQP_URL:-}" ]; then
 	"${HERMOD_BIN:?name the binary}" serve --data-dir "$work/data" \
 		--set listeners.amqp.address=127.0.0.1:0 --set listeners.metrics.address=off \
-		--set listeners.mqtt.address=off --set listeners.mqtt.websocket_address=off --set listeners.stomp.address=off --set listeners.stomp.websocket_address=off \
+		--set listeners.mqtt.address=off --set listeners.mqtt.websocket_address=off --set listeners.stomp.address=off --set listeners.stomp.websocket_address=off --set listeners.aws.address=off \
 		--set limits.disk_free=1MiB \
 		>"$work/out" 2>"$work/err" &
 	broker=$!

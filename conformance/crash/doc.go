@@ -13,6 +13,10 @@
 // Acknowledgements are persisted lazily, so a message may come twice; how
 // often is reported, not judged.
 //
+// TestCrashSTOMP does the same over STOMP: receipts, transactions that move a
+// message from queue to queue or send to two, lists of destinations, a durable
+// subscription. It kills half as often.
+//
 // CRASH_ROUNDS sets the number of kills (default 100), CRASH_SEED repeats the
 // choices of a run, which prints its seed.
 package crash

@@ -37,9 +37,12 @@ var queues = []string{queuePlain, queueQuorum, queueTTL, queueTx, queueDead}
 // world is everything the clients of a run share.
 type world struct {
 	addr   atomic.Pointer[string]
+	stomp  atomic.Pointer[string] // address of the STOMP listener
 	ledger *ledger
 	ids    atomic.Int64
 	seed   uint64
+	moves  atomic.Int64 // transactions that move a message
+	moved  sync.Map     // ids seen in stompMoved
 }
 
 func (w *world) id(kind string) string { return fmt.Sprintf("%s-%d", kind, w.ids.Add(1)) }

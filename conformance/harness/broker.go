@@ -136,6 +136,7 @@ var quiet = []string{
 	"listeners.mqtt.websocket_address=off",
 	"listeners.stomp.address=off",
 	"listeners.stomp.websocket_address=off",
+	"listeners.aws.address=off",
 	"limits.disk_free=1MiB",
 }
 
@@ -207,8 +208,8 @@ func parseListener(line string) (name, addr string, ok bool) {
 // listeners.amqp.address, "amqp tls" (or amqp-tls, amqps) its tls_address.
 func settingOf(listener string) string {
 	f := strings.FieldsFunc(listener, func(r rune) bool { return r == ' ' || r == '-' })
-	if len(f) == 2 {
-		return "listeners." + f[0] + "." + strings.ReplaceAll(f[1], "-", "_") + "_address"
+	if len(f) >= 2 {
+		return "listeners." + f[0] + "." + strings.Join(f[1:], "_") + "_address"
 	}
 	if base, ok := strings.CutSuffix(listener, "s"); ok && base != "aw" && base != "metric" {
 		return "listeners." + base + ".tls_address"

@@ -19,13 +19,14 @@ func TestParseListener(t *testing.T) {
 
 func TestSettingOf(t *testing.T) {
 	for listener, want := range map[string]string{
-		"amqp":           "listeners.amqp.address",
-		"amqp tls":       "listeners.amqp.tls_address",
-		"amqp-tls":       "listeners.amqp.tls_address",
-		"amqps":          "listeners.amqp.tls_address",
-		"mqtt websocket": "listeners.mqtt.websocket_address",
-		"metrics":        "listeners.metrics.address",
-		"aws":            "listeners.aws.address",
+		"amqp":               "listeners.amqp.address",
+		"amqp tls":           "listeners.amqp.tls_address",
+		"amqp-tls":           "listeners.amqp.tls_address",
+		"amqps":              "listeners.amqp.tls_address",
+		"mqtt websocket":     "listeners.mqtt.websocket_address",
+		"mqtt-websocket-tls": "listeners.mqtt.websocket_tls_address",
+		"metrics":            "listeners.metrics.address",
+		"aws":                "listeners.aws.address",
 	} {
 		if got := settingOf(listener); got != want {
 			t.Errorf("settingOf(%q) = %q, want %q", listener, got, want)

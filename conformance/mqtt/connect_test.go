@@ -229,21 +229,6 @@ func TestMQTT16Properties(t *testing.T) {
 	}
 }
 
-func TestMQTT66EnhancedAuthentication(t *testing.T) {
-	r := rawTo(t, shared, wire.V5)
-	a := r.hello("a", func(p *wire.Connect) { p.Props = p.Props.AppendText(wire.AuthMethod, "NONE-SUCH") })
-	if a.Reason != wire.BadAuthenticationMethod {
-		t.Errorf("CONNACK 0x%02X, want 0x8C", byte(a.Reason))
-	}
-	auth := wire.Auth{Reason: wire.ReAuthenticate}
-	r = dial(t, wire.V5, unique("c"))
-	r.send(auth.Append(nil))
-	r.dropped(wire.ProtocolError)
-	r = dial(t, wire.V311, unique("c"))
-	r.send(auth.Append(nil))
-	r.closed()
-}
-
 func TestMQTT67ServerPackets(t *testing.T) {
 	for _, b := range [][]byte{{0x20, 3, 0, 0, 0}, {0x90, 4, 0, 1, 0, 0}, {0xb0, 4, 0, 1, 0, 0}, {0xd0, 0}} {
 		r := dial(t, wire.V5, unique("c"))

@@ -167,7 +167,7 @@ func (r *raw) read(limit time.Duration) (wire.Header, []byte, error) {
 		}
 		if n > 0 {
 			body = append([]byte(nil), body...)
-			r.buf = append([]byte(nil), r.buf[n:]...)
+			r.buf = r.buf[n:]
 			return h, body, nil
 		}
 		chunk := make([]byte, 64<<10)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/listeners/amqp/wire"
+	"github.com/hermodmq/hermod/listeners/delivery"
 	"github.com/hermodmq/hermod/listeners/transport"
 )
 
@@ -35,17 +36,13 @@ type channel struct {
 	replyTo   string    // its address
 
 	lastTag uint64 // delivery tag
-	ledger  ledger
+	ledger  delivery.Ledger[struct{}]
 	txTaken []unsettled // acknowledged in the open transaction
 
 	// Acknowledgements of one queue and outcome are collected and given to the
 	// core together, at the latest when what was received is carried out.
-	settling struct {
-		queue   *broker.Queue
-		outcome broker.Outcome
-		leases  []broker.Lease
-		listed  bool // in conn.settlers
-	}
+	settling delivery.Settles
+	settles  bool // in conn.settlers
 
 	replies []*reply // waiting, oldest first
 	lastRef uint64
@@ -333,7 +330,7 @@ func (ch *channel) end() {
 	ch.publish = pendingPublish{}
 	ch.confirms = confirms{}
 	ch.consumers, ch.reply = nil, nil
-	ch.ledger, ch.txTaken, ch.returns = ledger{}, nil, nil
+	ch.ledger, ch.txTaken, ch.returns = delivery.Ledger[struct{}]{}, nil, nil
 }
 
 // channelClose is the client's goodbye. It waits for no answers: those the

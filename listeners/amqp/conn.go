@@ -8,6 +8,7 @@ import (
 
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/listeners/amqp/wire"
+	"github.com/hermodmq/hermod/listeners/delivery"
 	"github.com/hermodmq/hermod/listeners/transport"
 )
 
@@ -73,17 +74,17 @@ type conn struct {
 	alarms broker.Alarm
 
 	channels map[uint16]*channel
-	last     *channel    // the channel of the latest frame
-	waiting  int         // replies that wait for the store, on all channels
-	dirty    []*channel  // with verdicts to tell at the end of the turn
-	settlers []*channel  // with acknowledgements to give to the core
-	owed     []*consumer // deliveries written whose credit is not returned
+	last     *channel   // the channel of the latest frame
+	waiting  int        // replies that wait for the store, on all channels
+	dirty    []*channel // with verdicts to tell at the end of the turn
+	settlers []*channel // with acknowledgements to give to the core
+	owed     delivery.Owed
 	holding  []*consumer // consumers with deliveries held back
 
 	failures   int // channels that ended with a reason
 	assembling int // bytes of bodies that are not complete, on all channels
 
-	inbox inbox
+	inbox delivery.Inbox[note, receipt]
 	slab  slab // of the read that is being carried out
 
 	patched []byte // scratch for rewritten property lists
@@ -103,6 +104,7 @@ var (
 // Start implements transport.Session.
 func (c *conn) Start(l transport.Link) {
 	c.link = l
+	c.inbox.Open(l.Target(), eventInbox)
 	c.begin()
 	c.heard, c.spoke = c.turn.Now, c.turn.Now
 	c.deadline = c.turn.Now + c.opt.HandshakeTimeout.Milliseconds()
@@ -327,7 +329,7 @@ func (c *conn) teardown() {
 
 // endSessions is the part of teardown that concerns the core.
 func (c *conn) endSessions() {
-	c.inbox.close()
+	c.inbox.Close()
 	c.flushSettlers()
 	for _, ch := range c.channels {
 		ch.ended = true
@@ -342,7 +344,8 @@ func (c *conn) forget() {
 	c.broker.ReturnIncomplete(c.assembling)
 	c.assembling = 0
 	c.channels, c.last, c.core = nil, nil, nil
-	c.dirty, c.owed, c.holding, c.settlers = nil, nil, nil, nil
+	c.dirty, c.holding, c.settlers = nil, nil, nil
+	c.owed = delivery.Owed{}
 }
 
 // Closed implements transport.Session.
@@ -360,7 +363,7 @@ func (c *conn) Closed(error) {
 func (c *conn) Drained() {
 	c.begin()
 	c.full = false
-	c.repay()
+	c.owed.Repay(&c.turn)
 	c.unhold()
 }
 
@@ -381,7 +384,7 @@ func (c *conn) Tick(time.Time) {
 		return
 	}
 	c.begin()
-	c.inbox.trim()
+	c.inbox.Trim()
 	if c.deadline != 0 && c.turn.Now >= c.deadline {
 		c.opt.Logger.Info("amqp connection timed out", "peer", c.peer(), "state", c.state.String())
 		c.hangUp()

@@ -102,15 +102,10 @@ func (ch *channel) writeDelivery(cons *consumer, d *broker.Delivery) {
 	c, m := ch.conn, d.Msg
 	tag := ch.issue(d)
 	raw := c.properties(d)
-	c.out = wire.AppendDeliver(c.buffer(), ch.id, cons.tag, tag, d.Redelivered, m.Exchange, m.RoutingKey, raw, m.Body, c.frameMax)
+	c.out = wire.AppendDeliver(c.buffer(), ch.id, cons.tag, tag, d.Redelivered, m.Exchange, m.RoutingKey, raw, c.broker.Body(m), c.frameMax)
 	size := m.Size()
 	c.unseen += size + wire.FrameOverhead
-	cons.count++
-	cons.bytes += size
-	if !cons.owes {
-		cons.owes = true
-		c.owed = append(c.owed, cons)
-	}
+	c.owed.Wrote(&cons.account, size)
 }
 
 // writeGet puts a basic.get-ok into the output.
@@ -121,7 +116,7 @@ func (ch *channel) writeGet(d *broker.Delivery) {
 	c, m := ch.conn, d.Msg
 	tag := ch.issue(d)
 	raw := c.properties(d)
-	c.out = wire.AppendGetOk(c.buffer(), ch.id, tag, d.Redelivered, m.Exchange, m.RoutingKey, uint32(max(d.Remaining, 0)), raw, m.Body, c.frameMax)
+	c.out = wire.AppendGetOk(c.buffer(), ch.id, tag, d.Redelivered, m.Exchange, m.RoutingKey, uint32(max(d.Remaining, 0)), raw, c.broker.Body(m), c.frameMax)
 }
 
 // issue gives a delivery its tag and, if it has to be settled, an entry in the
@@ -129,7 +124,7 @@ func (ch *channel) writeGet(d *broker.Delivery) {
 func (ch *channel) issue(d *broker.Delivery) uint64 {
 	ch.lastTag++
 	if d.Lease != 0 {
-		ch.ledger.add(unsettled{tag: ch.lastTag, queue: d.Queue, lease: d.Lease})
+		ch.ledger.Add(unsettled{Tag: ch.lastTag, Queue: d.Queue, Lease: d.Lease})
 	}
 	return ch.lastTag
 }
@@ -137,25 +132,14 @@ func (ch *channel) issue(d *broker.Delivery) uint64 {
 // settleDeliveries returns the credit of what was written, unless the client
 // is too slow: then it waits for Drained.
 func (c *conn) settleDeliveries() {
-	if len(c.owed) == 0 {
+	if !c.owed.Any() {
 		return
 	}
 	c.unseen = 0
 	c.write()
 	if c.full = c.link.Full(); !c.full {
-		c.repay()
+		c.owed.Repay(&c.turn)
 	}
-}
-
-// repay returns the credit of everything that has left.
-func (c *conn) repay() {
-	for i, cons := range c.owed {
-		c.owed[i] = nil
-		n, bytes := cons.count, cons.bytes
-		cons.owes, cons.count, cons.bytes = false, 0, 0
-		cons.sub.Written(&c.turn, n, bytes)
-	}
-	c.owed = c.owed[:0]
 }
 
 // properties returns the property list to send with a delivery. Most are the

@@ -122,7 +122,7 @@ func FuzzConnection(f *testing.F) {
 		}
 		held := 0
 		for _, ch := range s.channels {
-			held += cap(ch.publish.native) + cap(ch.publish.buf) + cap(ch.ledger.list)*32
+			held += cap(ch.publish.native) + cap(ch.publish.buf) + ch.ledger.Cap()*32
 		}
 		if held > 8<<20 {
 			t.Errorf("%d bytes held", held)

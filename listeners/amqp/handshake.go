@@ -2,7 +2,6 @@ package amqp
 
 import (
 	"bytes"
-	"crypto/x509"
 	"net"
 	"strings"
 
@@ -72,22 +71,13 @@ func (c *conn) serverProperties() wire.Table {
 
 func (c *conn) mechanisms() []string {
 	list := []string{"PLAIN", "AMQPLAIN"}
-	if c.certificate() != nil {
+	if c.link.Info().Identity() != "" {
 		list = append(list, "EXTERNAL")
 	}
 	if c.opt.Anonymous {
 		list = append(list, "ANONYMOUS")
 	}
 	return list
-}
-
-// certificate is the verified certificate of the client, or nil.
-func (c *conn) certificate() *x509.Certificate {
-	i := c.link.Info()
-	if i == nil || i.TLS == nil || len(i.TLS.VerifiedChains) == 0 || len(i.TLS.PeerCertificates) == 0 {
-		return nil
-	}
-	return i.TLS.PeerCertificates[0]
 }
 
 // connectionMethod carries out a method of class connection, in the order in
@@ -180,12 +170,8 @@ func (c *conn) credentials(mechanism, response string) (broker.Credentials, erro
 		cred.User, cred.Password = string(user.Data), string(password.Data)
 		return cred, nil
 	case "EXTERNAL":
-		if cert := c.certificate(); cert != nil {
-			cred.PeerIdentity = cert.Subject.CommonName
-			if c.opt.CertificateDN {
-				cred.PeerIdentity = cert.Subject.String()
-			}
-			cred.User = cred.PeerIdentity
+		if name := c.link.Info().Identity(); name != "" {
+			cred.PeerIdentity, cred.User = name, name
 			return cred, nil
 		}
 	case "ANONYMOUS":

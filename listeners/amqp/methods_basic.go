@@ -6,21 +6,19 @@ import (
 
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/listeners/amqp/wire"
+	"github.com/hermodmq/hermod/listeners/delivery"
 )
 
 // consumer is a subscription as the client named it.
 type consumer struct {
 	ch        *channel
 	tag       string
-	sub       *broker.Subscription
+	account   delivery.Account
 	started   bool // consume-ok is written: deliveries may follow
 	cancelled bool
 
 	held    []broker.Delivery // not written yet: not started, or the link is full
 	holding bool              // in conn.holding
-	owes    bool              // in conn.owed
-	count   int               // deliveries written and not repaid
-	bytes   int
 }
 
 // basicQos carries out basic.qos in RabbitMQ's reading: global=false is for
@@ -59,14 +57,14 @@ func (ch *channel) basicConsume(m *wire.BasicConsume) error {
 	if name == broker.ReplyQueue {
 		err = ch.consumeReplies(cons, m.NoAck)
 	} else if err = ch.sharedAllowed(name); err == nil {
-		cons.sub, err = ch.session.Subscribe(&ch.conn.turn, broker.SubscribeOptions{
+		cons.account.Sub, err = ch.session.Subscribe(&ch.conn.turn, broker.SubscribeOptions{
 			Queue: name, Tag: tag, NoAck: m.NoAck, Exclusive: m.Exclusive, Prefetch: ch.prefetch, Args: tableIn(m.Arguments),
 		})
 	}
 	if err != nil {
 		return err
 	}
-	cons.sub.Data = cons
+	cons.account.Sub.Data = cons
 	if ch.consumers == nil {
 		ch.consumers = make(map[string]*consumer)
 	}
@@ -100,7 +98,7 @@ func (ch *channel) consumeReplies(cons *consumer, noAck bool) error {
 	if err != nil {
 		return err
 	}
-	cons.sub = sub
+	cons.account.Sub = sub
 	ch.reply, ch.replyTo = cons, broker.ReplyQueue+"."+suffix
 	return nil
 }
@@ -126,7 +124,7 @@ func newConsumerTag() string {
 // settled by being sent is sent.
 func (ch *channel) basicCancel(m *wire.BasicCancel) error {
 	if cons := ch.consumers[m.ConsumerTag]; cons != nil {
-		ch.session.Unsubscribe(&ch.conn.turn, cons.sub)
+		ch.session.Unsubscribe(&ch.conn.turn, cons.account.Sub)
 		ch.conn.readInbox()
 		if ch.ended { // what was in the inbox can end a channel
 			return nil
@@ -201,8 +199,8 @@ func (ch *channel) basicRecover(requeue, sync bool) error {
 		return refuse(wire.NotImplemented, "requeue=false")
 	}
 	c := ch.conn
-	taken, _ := ch.ledger.take(c.taken[:0], 0, true)
-	c.leases = byQueue(taken, c.leases, func(q *broker.Queue, leases []broker.Lease) {
+	taken, _ := ch.takeTag(c.taken[:0], 0, true)
+	c.leases = delivery.ByQueue(taken, c.leases, func(q *broker.Queue, leases []broker.Lease) {
 		ch.session.Settle(&c.turn, q, leases, broker.Released)
 	})
 	c.keepScratch(taken)
@@ -215,7 +213,7 @@ func (ch *channel) basicRecover(requeue, sync bool) error {
 // settle carries out ack, nack and reject.
 func (ch *channel) settle(tag uint64, multiple bool, o broker.Outcome) error {
 	c := ch.conn
-	taken, err := ch.ledger.take(c.taken[:0], tag, multiple)
+	taken, err := ch.takeTag(c.taken[:0], tag, multiple)
 	if err != nil {
 		return err
 	}
@@ -223,9 +221,9 @@ func (ch *channel) settle(tag uint64, multiple bool, o broker.Outcome) error {
 		ch.txTaken = append(ch.txTaken, taken...)
 	}
 	if len(taken) == 1 {
-		ch.collect(taken[0].queue, taken[0].lease, o)
+		ch.collect(taken[0].Queue, taken[0].Lease, o)
 	} else if len(taken) > 0 {
-		c.leases = byQueue(taken, c.leases, func(q *broker.Queue, leases []broker.Lease) {
+		c.leases = delivery.ByQueue(taken, c.leases, func(q *broker.Queue, leases []broker.Lease) {
 			for _, l := range leases {
 				ch.collect(q, l, o)
 			}
@@ -252,37 +250,21 @@ func (c *conn) keepScratch(taken []unsettled) {
 
 // collect adds to the acknowledgements that go to the core together.
 func (ch *channel) collect(q *broker.Queue, l broker.Lease, o broker.Outcome) {
-	s := &ch.settling
-	if !s.listed {
-		s.listed = true
+	if !ch.settles {
+		ch.settles = true
 		ch.conn.settlers = append(ch.conn.settlers, ch)
 	}
-	if s.queue != q || s.outcome != o {
-		ch.flushSettles()
-		s.queue, s.outcome = q, o
-	}
-	s.leases = append(s.leases, l)
+	ch.settling.Collect(ch.session, &ch.conn.turn, q, l, o)
 }
 
 // flushSettles gives the core the acknowledgements collected so far.
-func (ch *channel) flushSettles() {
-	s := &ch.settling
-	if len(s.leases) == 0 {
-		return
-	}
-	ch.session.Settle(&ch.conn.turn, s.queue, s.leases, s.outcome)
-	s.queue = nil
-	s.leases = s.leases[:0]
-	if cap(s.leases) > scratchKeep {
-		s.leases = nil
-	}
-}
+func (ch *channel) flushSettles() { ch.settling.Flush(ch.session, &ch.conn.turn) }
 
 // flushSettlers is flushSettles for all channels.
 func (c *conn) flushSettlers() {
 	for i, ch := range c.settlers {
 		c.settlers[i] = nil
-		ch.settling.listed = false
+		ch.settles = false
 		ch.flushSettles()
 	}
 	c.settlers = c.settlers[:0]

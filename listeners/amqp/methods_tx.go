@@ -81,7 +81,7 @@ func (ch *channel) txRollback() error {
 	ch.returns = nil
 	ch.session.Begin()
 	if len(ch.txTaken) > 0 {
-		ch.ledger.restore(ch.txTaken)
+		ch.ledger.Restore(ch.txTaken)
 		ch.txTaken = nil
 	}
 	ch.answer(&wire.TxRollbackOk{})

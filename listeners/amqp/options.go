@@ -26,10 +26,6 @@ type Options struct {
 	// client is.
 	Anonymous bool
 
-	// CertificateDN takes the whole distinguished name of a client certificate
-	// as user name for EXTERNAL instead of its common name.
-	CertificateDN bool
-
 	ConsumersPerChannel int // bound of basic.consume; 10000
 	PendingReplies      int // replies of a connection that wait for the store before reading pauses; 1024
 

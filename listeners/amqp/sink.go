@@ -1,7 +1,6 @@
 package amqp
 
 import (
-	"sync"
 	"sync/atomic"
 
 	"github.com/hermodmq/hermod/broker"
@@ -45,124 +44,6 @@ type receipt struct {
 	accepted bool
 }
 
-// inbox is where the core leaves deliveries and receipts for a connection. Any
-// goroutine may append, deliveries under their queue's lock, so that the order
-// here is the order of the queue; the connection's loop empties it. One event
-// in the loop's mailbox announces any number of notes.
-type inbox struct {
-	mu       sync.Mutex
-	closed   bool
-	rung     bool
-	notes    []note
-	receipts []receipt
-
-	// The loop's: what was taken out last, to be used again.
-	spareNotes    []note
-	spareReceipts []receipt
-	most          int // notes or receipts taken at once since the last trim
-}
-
-// inboxKeep is how many notes or receipts of memory an idle inbox keeps,
-// inboxBusy how many a busy one.
-const (
-	inboxKeep = 64
-	inboxBusy = 4096
-)
-
-// close makes the inbox refuse everything; what is in it is dropped.
-func (b *inbox) close() {
-	b.mu.Lock()
-	b.closed = true
-	b.notes, b.receipts = nil, nil
-	b.mu.Unlock()
-}
-
-// take empties the inbox. The slices are the caller's until giveBack.
-func (b *inbox) take() (notes []note, receipts []receipt) {
-	b.mu.Lock()
-	notes, receipts = b.notes, b.receipts
-	b.notes, b.receipts = b.spareNotes, b.spareReceipts
-	b.rung = false
-	b.mu.Unlock()
-	b.spareNotes, b.spareReceipts = nil, nil
-	b.most = max(b.most, len(notes), len(receipts))
-	return notes, receipts
-}
-
-// trim gives back the memory of a burst that is over. The loop calls it now
-// and then.
-func (b *inbox) trim() {
-	limit := max(inboxKeep, 4*b.most)
-	b.most = 0
-	if cap(b.spareNotes) > limit {
-		b.spareNotes = nil
-	}
-	if cap(b.spareReceipts) > limit {
-		b.spareReceipts = nil
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.notes) == 0 && cap(b.notes) > limit {
-		b.notes = nil
-	}
-	if len(b.receipts) == 0 && cap(b.receipts) > limit {
-		b.receipts = nil
-	}
-}
-
-func (b *inbox) giveBack(notes []note, receipts []receipt) {
-	clear(notes)
-	clear(receipts)
-	if cap(notes) <= inboxBusy {
-		b.spareNotes = notes[:0]
-	}
-	if cap(receipts) <= inboxBusy {
-		b.spareReceipts = receipts[:0]
-	}
-}
-
-// tell appends a note and announces it if nothing is announced yet.
-func (c *conn) tell(t *broker.Turn, n *note) {
-	b := &c.inbox
-	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
-		return
-	}
-	b.notes = append(b.notes, *n)
-	rung := b.rung
-	b.rung = true
-	b.mu.Unlock()
-	if !rung {
-		c.ring(t)
-	}
-}
-
-func (c *conn) tellReceipt(t *broker.Turn, r receipt) {
-	b := &c.inbox
-	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
-		return
-	}
-	b.receipts = append(b.receipts, r)
-	rung := b.rung
-	b.rung = true
-	b.mu.Unlock()
-	if !rung {
-		c.ring(t)
-	}
-}
-
-func (c *conn) ring(t *broker.Turn) {
-	ev := transport.Event{Kind: eventInbox}
-	if batch, ok := t.Bells.(*transport.Batch); ok && batch != nil {
-		batch.Add(c.link.Target(), ev)
-		return
-	}
-	c.link.Post(ev)
-}
-
 // sink is a channel as the core sees it.
 type sink channel
 
@@ -170,22 +51,22 @@ var _ broker.Sink = (*sink)(nil)
 
 // Deliver implements broker.Sink.
 func (s *sink) Deliver(t *broker.Turn, d broker.Delivery) {
-	s.conn.tell(t, &note{kind: noteDeliver, ch: (*channel)(s), delivery: d})
+	s.conn.inbox.Tell(t, &note{kind: noteDeliver, ch: (*channel)(s), delivery: d})
 }
 
 // GetResult implements broker.Sink.
 func (s *sink) GetResult(t *broker.Turn, ref uint64, d broker.Delivery, ok bool) {
-	s.conn.tell(t, &note{kind: noteGet, ch: (*channel)(s), ref: ref, delivery: d, ok: ok})
+	s.conn.inbox.Tell(t, &note{kind: noteGet, ch: (*channel)(s), ref: ref, delivery: d, ok: ok})
 }
 
 // Receipt implements broker.Sink.
 func (s *sink) Receipt(t *broker.Turn, id uint64, accepted bool) {
-	s.conn.tellReceipt(t, receipt{ch: (*channel)(s), number: id, accepted: accepted})
+	s.conn.inbox.Receipt(t, receipt{ch: (*channel)(s), number: id, accepted: accepted})
 }
 
 // Cancelled implements broker.Sink.
 func (s *sink) Cancelled(t *broker.Turn, sub *broker.Subscription) {
-	s.conn.tell(t, &note{kind: noteCancelled, ch: (*channel)(s), delivery: broker.Delivery{Sub: sub}})
+	s.conn.inbox.Tell(t, &note{kind: noteCancelled, ch: (*channel)(s), delivery: broker.Delivery{Sub: sub}})
 }
 
 // control is a connection as an operator reaches it, from any goroutine.
@@ -230,7 +111,7 @@ func (c *conn) Handle(ev transport.Event) {
 
 // readInbox carries out what the core has told.
 func (c *conn) readInbox() {
-	notes, receipts := c.inbox.take()
+	notes, receipts := c.inbox.Take()
 	for i := range receipts {
 		r := &receipts[i]
 		if !r.ch.ended {
@@ -257,7 +138,7 @@ func (c *conn) readInbox() {
 			n.ch.sendReplies()
 		}
 	}
-	c.inbox.giveBack(notes, receipts)
+	c.inbox.GiveBack(notes, receipts)
 	c.settleDeliveries()
 }
 
@@ -282,6 +163,6 @@ const (
 // answered marks the reply as answered by the core, on any goroutine.
 func (ch *channel) answered(t *broker.Turn, r *reply) {
 	if !r.state.CompareAndSwap(0, replyAnswered) {
-		ch.conn.tell(t, &note{kind: noteReady, ch: ch, reply: r})
+		ch.conn.inbox.Tell(t, &note{kind: noteReady, ch: ch, reply: r})
 	}
 }

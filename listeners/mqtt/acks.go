@@ -42,8 +42,13 @@ func (c *conn) verdictFor(r receipt) {
 	}
 	p.waits--
 	if !r.accepted {
-		p.ack.Reason = wire.QuotaExceeded
+		p.refuse(c)
 	}
+}
+
+// refuse says that a queue did not take the message.
+func (p *pendingAck) refuse(c *conn) {
+	p.ack.Reason, p.ack.Props = errQueueFull.Code, c.explain(errQueueFull)
 }
 
 // flushAcks writes what nothing is outstanding for any more.
@@ -79,7 +84,12 @@ func (c *conn) writeAck(a *wire.Ack) {
 		c.fail(wire.QuotaExceeded, "queue is full")
 		return
 	}
-	c.out = a.Append(c.buffer(), c.version)
+	from := len(c.buffer())
+	c.out = a.Append(c.out, c.version)
+	if len(a.Props) > 0 && c.maxPacket > 0 && len(c.out)-from > c.maxPacket { // [MQTT-3.4.2-2]
+		a.Props = nil
+		c.out = a.Append(c.out[:from], c.version)
+	}
 }
 
 // whenStored makes one verdict of the store's done.

@@ -14,6 +14,7 @@ type state uint8
 const (
 	awaitingConnect state = iota
 	authenticating        // the login runs off the loop; input waits
+	challenged            // the client's turn in an exchange of enhanced authentication
 	claiming              // another connection has to let go of the session
 	running
 	over // nothing is read any more
@@ -37,6 +38,7 @@ type conn struct {
 	state  state
 
 	out    []byte // the link's output buffer while this turn writes to it
+	before int    // its length before this turn wrote
 	unseen int    // bytes of messages since the link was asked whether it is full
 	full   bool   // the link takes no more messages until Drained
 	paused uint8
@@ -56,6 +58,7 @@ type conn struct {
 	expiry   uint32 // the one it gets
 	core     *broker.Connection
 	pub      *broker.Session
+	auth     *authentication // nil without enhanced authentication
 	session  *session
 	attached bool // the session is this connection's
 
@@ -69,7 +72,14 @@ type conn struct {
 	maxPacket int // bytes the client takes; 0: any
 	outAlias  map[string]uint16
 	aliasMax  uint16
-	problems  bool // the client wants reason strings
+	problems  bool    // the client wants reason strings
+	wantsInfo bool    // and response information
+	began     int64   // Unix ms of its start
+	published pace    // messages of the client
+	watches   bool    // $SYS topics
+	traffic   traffic // not added to the server's counters yet
+	looked    int     // retained messages looked at in this turn
+	looking   bool    // an eventRetained is on its way
 
 	pending   []broker.Delivery // wait for quota or link
 	late      []*outgoing       // of a resumed session, wait for quota
@@ -88,7 +98,7 @@ type conn struct {
 func (c *conn) Start(l transport.Link) {
 	c.link = l
 	c.begin()
-	c.heard = c.turn.Now
+	c.heard, c.began = c.turn.Now, c.turn.Now
 	c.deadline = c.turn.Now + c.opt.ConnectTimeout.Milliseconds()
 }
 
@@ -118,6 +128,8 @@ func (c *conn) Receive(p []byte) (n, need int, err error) {
 		}
 		c.heard = c.turn.Now
 		n += size
+		c.traffic.received++
+		c.traffic.bytesReceived += int64(size)
 		if err = c.packet(h, body); err != nil {
 			err = c.broken(err)
 			n = len(p)
@@ -141,6 +153,12 @@ func (c *conn) packet(h wire.Header, body []byte) error {
 	}
 	if err := h.CheckFlags(c.version); err != nil {
 		return err
+	}
+	if c.state == challenged && h.Type != wire.AUTH {
+		if h.Type == wire.DISCONNECT {
+			return errHangUp
+		}
+		return refuse(wire.ProtocolError, h.Type.String()+" before CONNACK") // [MQTT-4.12.0-4]
 	}
 	switch h.Type {
 	case wire.PUBLISH:
@@ -177,6 +195,9 @@ func (c *conn) broken(err error) error {
 	} else if e, ok := err.(*broker.Error); ok {
 		text = e.Text
 	}
+	if c.state == challenged {
+		return c.refuseWith(reasonOf(err), text)
+	}
 	c.fail(reasonOf(err), text)
 	return nil
 }
@@ -200,16 +221,19 @@ func (c *conn) EndTurn() {
 	c.write()
 }
 
-// buffer is where output goes; write gives it back to the link.
+// buffer is where one packet goes; write gives it back to the link.
 func (c *conn) buffer() []byte {
 	if c.out == nil {
 		c.out = c.link.Out()
+		c.before = len(c.out)
 	}
+	c.traffic.sent++
 	return c.out
 }
 
 func (c *conn) write() {
 	if c.out != nil {
+		c.traffic.bytesSent += int64(len(c.out) - c.before)
 		c.link.SetOut(c.out)
 		c.out = nil
 	}
@@ -246,7 +270,11 @@ func (c *conn) farewell(code wire.Reason, text string) {
 	if c.version != wire.V5 || c.state != running {
 		return
 	}
+	c.srv.counters.refused[code].Add(1)
 	d := wire.Disconnect{Reason: code}
+	if code == wire.UseAnotherServer || code == wire.ServerMoved {
+		d.Props = d.Props.AppendText(wire.ServerReference, c.opt.ServerReference)
+	}
 	if text != "" && valid(text) {
 		d.Props = d.Props.AppendText(wire.ReasonString, text)
 		if c.maxPacket > 0 && len(d.Append(nil, c.version)) > c.maxPacket {
@@ -273,11 +301,13 @@ func (c *conn) detach(abnormal bool) {
 		return
 	}
 	c.leave = true
+	c.unwatchSys()
 	if c.attached {
 		c.storeSent()
 		c.flushSettled()
 		c.suspend(abnormal)
 	}
+	c.srv.counters.add(&c.traffic)
 	if c.session != nil {
 		c.srv.release(c.session, c)
 	}
@@ -341,7 +371,11 @@ func (c *conn) Drained() {
 func (c *conn) Drain() {
 	c.begin()
 	if c.state == running {
-		c.fail(wire.ServerShuttingDown, "server shutting down")
+		if c.opt.ServerReference != "" {
+			c.fail(wire.UseAnotherServer, "server shutting down")
+		} else {
+			c.fail(wire.ServerShuttingDown, "server shutting down")
+		}
 		return
 	}
 	c.detach(true)
@@ -360,6 +394,7 @@ func (c *conn) Tick(time.Time) {
 	if c.state == over {
 		return
 	}
+	c.srv.counters.add(&c.traffic)
 	c.begin()
 	now := c.turn.Now
 	switch {
@@ -367,7 +402,10 @@ func (c *conn) Tick(time.Time) {
 		c.opt.Logger.Info("mqtt connection timed out before CONNECT", "peer", c.peer())
 		c.detach(true)
 		c.hangUp()
-	case c.state != running || c.paused != 0:
+	case c.state != running:
+	case c.opt.MaxConnectTime > 0 && now-c.began >= c.opt.MaxConnectTime.Milliseconds():
+		c.fail(wire.MaximumConnectTime, "connection has lasted as long as it may")
+	case c.paused != 0:
 	case c.partial != 0:
 		if now-c.partial > max(c.grace, partialGrace)+int64(c.needed)/partialRate {
 			c.fail(wire.KeepAliveTimeout, "packet is not completed")
@@ -388,6 +426,12 @@ func (c *conn) Handle(ev transport.Event) {
 		c.readInbox()
 	case eventLogin:
 		c.loggedIn(ev.P.(*loginResult))
+	case eventSys:
+		if c.state == running {
+			c.sendSys(ev.P.([]sysValue))
+		}
+	case eventAuth:
+		c.authStepped(ev.P.(*authResult))
 	case eventGranted:
 		c.granted()
 	case eventTakeover:
@@ -404,6 +448,11 @@ func (c *conn) Handle(ev transport.Event) {
 	case eventSuback:
 		if c.state == running {
 			c.subscribed(ev.P.(*pendingSuback))
+		}
+	case eventRetained:
+		c.looking = false
+		if c.state == running {
+			c.pump()
 		}
 	case eventSend:
 		if c.state == running {

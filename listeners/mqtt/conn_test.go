@@ -242,8 +242,8 @@ func TestOutbox(t *testing.T) {
 
 // TestMQTT58Index: many subscriptions match as few do.
 func TestMQTT58Index(t *testing.T) {
-	few := &session{subs: map[string]*subscription{}}
-	many := &session{subs: map[string]*subscription{}}
+	few := &session{srv: &Server{}, subs: map[string]*subscription{}}
+	many := &session{srv: &Server{}, subs: map[string]*subscription{}}
 	for i := range 2 * manySubscriptions {
 		many.add(&subscription{filter: fmt.Sprint("other/", i), match: fmt.Sprint("other/", i)})
 	}

@@ -29,15 +29,34 @@ func (c *conn) onConnect(body []byte) error {
 	if len(c.clientID) > maxClientID {
 		return c.refuseWith(wire.ClientIDNotValid, "client identifier is too long")
 	}
-	if _, ok := p.Props.Find(wire.AuthMethod); ok {
-		return c.refuseWith(wire.BadAuthenticationMethod, "authentication method is not supported")
-	}
 	c.readProperties()
+	switch w := c.connect.Will; {
+	case c.opt.Banned != nil && c.opt.Banned(c.clientID):
+		return c.refuseWith(wire.Banned, "client is banned")
+	case !c.srv.admits(c.turn.Now):
+		return c.refuseWith(wire.ConnectionRateExceeded, "too many connections at once")
+	case w != nil && w.QoS > c.opt.maxQoS():
+		return c.refuseWith(wire.QoSNotSupported, "QoS of the will is not supported") // [MQTT-3.2.2-12]
+	case w != nil && w.Retain && c.opt.NoRetain:
+		return c.refuseWith(wire.RetainNotSupported, "retained messages are not supported") // [MQTT-3.2.2-13]
+	}
 	// What is kept beyond this call must not alias the transport's buffer.
 	c.connect.Props = nil
 	if w := c.connect.Will; w != nil {
 		w.Payload = append([]byte(nil), w.Payload...)
 		w.Props = append(wire.Properties(nil), w.Props...)
+	}
+	if v, ok := p.Props.Find(wire.AuthMethod); ok {
+		m := c.opt.method(string(v.Data))
+		if m == nil {
+			return c.refuseWith(wire.BadAuthenticationMethod, "authentication method is not supported")
+		}
+		c.connect.Password = nil
+		v, _ = p.Props.Find(wire.AuthData)
+		if err := c.authenticate(m, v.Data); err != nil {
+			return c.refuseConnect(err)
+		}
+		return nil
 	}
 	vhost, cred := c.credentials()
 	c.connect.Password = nil
@@ -54,6 +73,7 @@ func (c *conn) readProperties() {
 	c.aliasMax = min(uint16(p.Props.Number(wire.TopicAliasMaximum, 0)), c.opt.TopicAliases)
 	c.quota = min(int(p.Props.Number(wire.ReceiveMaximum, 65535)), int(c.opt.Inflight))
 	c.problems = p.Props.Number(wire.RequestProblemInfo, 1) == 1
+	c.wantsInfo = p.Props.Number(wire.RequestResponseInfo, 0) == 1
 	if p.Version == wire.V5 {
 		c.asked = p.Props.Number(wire.SessionExpiry, 0)
 		c.expiry = c.opt.sessionExpiry(c.asked)
@@ -80,10 +100,9 @@ func (c *conn) credentials() (vhost string, cred broker.Credentials) {
 	if p.HasUsername {
 		return vhost, cred
 	}
-	if i := c.link.Info(); i != nil && i.TLS != nil && len(i.TLS.VerifiedChains) > 0 && len(i.TLS.PeerCertificates) > 0 {
+	if name := c.link.Info().Identity(); name != "" {
 		cred.Mechanism = "EXTERNAL"
-		cred.PeerIdentity = i.TLS.PeerCertificates[0].Subject.CommonName
-		cred.User = cred.PeerIdentity
+		cred.PeerIdentity, cred.User = name, name
 	} else {
 		cred.Mechanism = "ANONYMOUS"
 	}
@@ -216,6 +235,8 @@ func (c *conn) granted() {
 	s.mail.open(c.link.Target())
 	s.save(&c.turn, nil)
 	c.state = running
+	c.srv.counters.connects.Add(1)
+	c.watchSys()
 	c.connack(present)
 	c.resume(whyLogin)
 	c.resend()
@@ -237,10 +258,23 @@ func (c *conn) connack(present bool) {
 		}
 		p = p.AppendNumber(wire.MaximumPacketSize, uint32(c.opt.MaxPacketSize))
 		p = p.AppendNumber(wire.TopicAliasMaximum, uint32(c.opt.TopicAliases))
-		p = p.AppendNumber(wire.RetainAvailable, 1)
-		p = p.AppendNumber(wire.WildcardAvailable, 1)
-		p = p.AppendNumber(wire.SubIDAvailable, 1)
-		p = p.AppendNumber(wire.SharedSubAvailable, 1)
+		if most := c.opt.maxQoS(); most < 2 {
+			p = p.AppendNumber(wire.MaximumQoS, uint32(most))
+		}
+		p = p.AppendNumber(wire.RetainAvailable, offered(!c.opt.NoRetain))
+		p = p.AppendNumber(wire.WildcardAvailable, offered(!c.opt.NoWildcards))
+		p = p.AppendNumber(wire.SubIDAvailable, offered(!c.opt.NoSubscriptionIDs))
+		p = p.AppendNumber(wire.SharedSubAvailable, offered(!c.opt.NoShared))
+		if info := c.responseInfo(); info != "" {
+			p = p.AppendText(wire.ResponseInfo, info)
+		}
+		if c.auth != nil { // [MQTT-4.12.0-5]
+			p = p.AppendText(wire.AuthMethod, c.auth.method.Name())
+			if len(c.auth.data) > 0 {
+				p = p.AppendText(wire.AuthData, string(c.auth.data))
+				c.auth.data = nil
+			}
+		}
 		if c.assigned {
 			p = p.AppendText(wire.AssignedClientID, c.clientID)
 		}
@@ -250,6 +284,26 @@ func (c *conn) connack(present bool) {
 		a.Props = p
 	}
 	c.out = a.Append(c.buffer(), c.version)
+}
+
+func offered(yes bool) uint32 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// responseInfo is where the client is to have its responses sent, if it asked
+// (section 3.2.2.3.15); nothing for clients whose identifiers make no topic.
+func (c *conn) responseInfo() string {
+	if !c.wantsInfo || c.opt.ResponseInfo == "" {
+		return ""
+	}
+	info := strings.ReplaceAll(c.opt.ResponseInfo, "{client_id}", c.clientID)
+	if !wire.ValidTopicName([]byte(info)) || len(info) > maxFilter {
+		return ""
+	}
+	return info
 }
 
 // refuseConnect answers a CONNECT that cannot be accepted.
@@ -268,6 +322,7 @@ func (c *conn) refuseConnect(err error) error {
 // malformed packets.
 func (c *conn) refuseWith(code wire.Reason, text string) error {
 	a := wire.Connack{Reason: code}
+	c.srv.counters.refused[code].Add(1)
 	v := c.version
 	switch {
 	case v < wire.V31:
@@ -282,6 +337,9 @@ func (c *conn) refuseWith(code wire.Reason, text string) error {
 		a.Reason = wire.Reason(code.V3())
 	} else if text != "" {
 		a.Props = a.Props.AppendText(wire.ReasonString, text)
+		if c.maxPacket > 0 && len(a.Append(nil, v)) > c.maxPacket {
+			a.Props = nil // [MQTT-3.2.2-19]
+		}
 	}
 	c.out = a.Append(c.buffer(), v)
 	c.detach(false)
@@ -304,12 +362,4 @@ func (c *conn) onDisconnect(body []byte) error {
 	c.detach(d.Reason != wire.Success)
 	c.hangUp()
 	return nil
-}
-
-// onAuth refuses re-authentication: no method was agreed on.
-func (c *conn) onAuth(body []byte) error {
-	if _, err := wire.DecodeAuth(body, c.version); err != nil {
-		return err
-	}
-	return refuse(wire.ProtocolError, "AUTH without an authentication method")
 }

@@ -10,13 +10,19 @@ import (
 	"github.com/hermodmq/hermod/listeners/transport"
 )
 
-// retainedItem is a retained message on its way to a new subscription.
-type retainedItem struct {
-	topic string
-	msg   *broker.Message
-	qos   byte
-	subID uint32
+// retainedRun are the retained messages on their way to a new subscription. They
+// are looked for as the client takes them, so that a million of them wait in the
+// broker's table and nowhere else.
+type retainedRun struct {
+	filter  string // as the client wrote it
+	options wire.Options
+	id      uint32
+	search  topic.Search
+	found   []*broker.Message
 }
+
+// retainedStep is how many retained messages are looked at in one go.
+const retainedStep = 256
 
 // fullCheck is how many bytes of messages are written before the link is asked
 // again whether it is full.
@@ -73,15 +79,8 @@ func (c *conn) pump() {
 			c.pending = nil
 		}
 	}
-	s := c.session
-	n = 0
-	for n < len(s.retained) && c.sendRetained(&s.retained[n]) {
-		n++
-	}
-	if n == len(s.retained) {
-		s.retained = nil
-	} else {
-		s.retained = s.retained[n:]
+	c.looked = 0
+	for s := c.session; len(s.retained) > 0 && c.sendRetained(); {
 	}
 }
 
@@ -276,7 +275,7 @@ func (c *conn) writeAgain(o *outgoing) {
 // writePublish writes a PUBLISH. It returns false, having written nothing, if the
 // client does not take packets of that size [MQTT-3.1.2-24].
 func (c *conn) writePublish(name []byte, m *broker.Message, v *view, t *target, pid uint16, dup bool) bool {
-	p := wire.Publish{Dup: dup, QoS: t.qos, Retain: t.retain, PacketID: pid, Topic: name, Payload: m.Body}
+	p := wire.Publish{Dup: dup, QoS: t.qos, Retain: t.retain, PacketID: pid, Topic: name, Payload: c.broker.Body(m)}
 	alias, fresh := uint16(0), false
 	if c.version == wire.V5 {
 		p.Props = c.outProps(m, v, t)
@@ -290,6 +289,7 @@ func (c *conn) writePublish(name []byte, m *broker.Message, v *view, t *target, 
 		c.props = p.Props
 	}
 	if c.maxPacket > 0 && p.Size(c.version) > c.maxPacket {
+		c.traffic.dropped++
 		return false
 	}
 	if fresh {
@@ -297,6 +297,7 @@ func (c *conn) writePublish(name []byte, m *broker.Message, v *view, t *target, 
 	}
 	before := len(c.buffer())
 	c.out = p.Append(c.out, c.version)
+	c.traffic.publishSent++
 	c.unseen += len(c.out) - before
 	return true
 }
@@ -483,53 +484,84 @@ func (c *conn) sendLate() {
 	}
 }
 
-// queueRetained finds the retained messages for a new subscription.
-func (c *conn) queueRetained(f retainedFor) {
+// sendRetained goes on with the oldest run; false if it has to wait. A long
+// search is continued with an event of its own, so that others get their turn.
+func (c *conn) sendRetained() bool {
 	s := c.session
-	add := func(name string, m *broker.Message) bool {
-		v := viewOf(m)
-		if f.options&wire.NoLocal != 0 && v.client == s.hash {
+	r := &s.retained[0]
+	if len(r.found) == 0 {
+		if r.search.Done() || s.subs[r.filter] == nil {
+			if s.retained = s.retained[1:]; len(s.retained) == 0 {
+				s.retained = nil
+			}
 			return true
 		}
-		s.retained = append(s.retained, retainedItem{name, m, min(v.qos, f.options.QoS()), f.sub.id})
+		if c.choked() || c.looked >= retainedTurn {
+			if !c.full && !c.looking {
+				c.looking = true
+				c.link.Post(transport.Event{Kind: eventRetained})
+			}
+			return false
+		}
+		c.looked += 1 + s.host.FindRetained(&c.turn, &r.search, retainedStep, func(_ string, m *broker.Message) {
+			r.found = append(r.found, m)
+		})
 		return true
 	}
-	if !strings.ContainsAny(f.sub.match, "+#") {
-		if m := s.host.Retained(&c.turn, f.sub.match); m != nil {
-			add(f.sub.match, m)
-		}
-		return
+	n := 0
+	for n < len(r.found) && c.sendOneRetained(r, r.found[n]) {
+		n++
 	}
-	from := len(s.retained)
-	s.host.MatchRetained(&c.turn, func(name string) bool { return wire.Match(f.sub.match, name) }, add)
-	slices.SortFunc(s.retained[from:], func(a, b retainedItem) int { return int(a.msg.Received - b.msg.Received) })
+	r.found = r.found[n:]
+	return len(r.found) == 0
 }
 
-// sendRetained sends one retained message; false if it has to wait.
-func (c *conn) sendRetained(r *retainedItem) bool {
-	if c.choked() || r.qos > 0 && (c.quota <= 0 || len(c.session.out.byID) >= maxIDs) {
+// queueRetained begins to send retained messages for a subscription, from the
+// start again if it has begun already.
+func (s *session) queueRetained(f retainedFor) {
+	run := retainedRun{filter: f.sub.filter, options: f.options, id: f.sub.id, search: topic.Search{Filter: f.sub.match}}
+	for i := range s.retained {
+		if s.retained[i].filter == run.filter {
+			s.retained[i] = run
+			return
+		}
+	}
+	s.retained = append(s.retained, run)
+}
+
+// retainedTurn is how many retained messages are looked at in one turn of the
+// connection's loop.
+const retainedTurn = 16 * retainedStep
+
+// sendOneRetained sends one retained message; false if it has to wait.
+func (c *conn) sendOneRetained(r *retainedRun, m *broker.Message) bool {
+	v := viewOf(m)
+	qos := min(v.qos, r.options.QoS())
+	if c.choked() || qos > 0 && (c.quota <= 0 || len(c.session.out.byID) >= maxIDs) {
 		return false
 	}
-	if m := r.msg; m.TTL >= 0 && m.Received+m.TTL <= c.turn.Now {
+	if r.options&wire.NoLocal != 0 && v.client == c.session.hash {
 		return true
 	}
-	v := viewOf(r.msg)
-	t := target{qos: r.qos, retain: true, send: true}
-	if r.subID != 0 {
-		t.subIDs = []uint32{r.subID}
+	if m.TTL >= 0 && m.Received+m.TTL <= c.turn.Now {
+		return true
 	}
-	name, _ := c.topicOf(r.msg, &v)
-	if r.qos == 0 {
-		c.writePublish(name, r.msg, &v, &t, 0, false)
+	t := target{qos: qos, retain: true, send: true}
+	if r.id != 0 {
+		t.subIDs = []uint32{r.id}
+	}
+	name, _ := c.topicOf(m, &v)
+	if qos == 0 {
+		c.writePublish(name, m, &v, &t, 0, false)
 		return true
 	}
 	s := c.session
 	o := s.out.make()
-	o.pid, o.qos, o.retain, o.state, o.msg = s.out.nextID(), r.qos, true, published, r.msg
+	o.pid, o.qos, o.retain, o.state, o.msg = s.out.nextID(), qos, true, published, m
 	o.subIDs = append(o.subIDs, t.subIDs...)
 	s.out.add(o)
 	c.quota--
-	if !c.writePublish(name, r.msg, &v, &t, o.pid, false) {
+	if !c.writePublish(name, m, &v, &t, o.pid, false) {
 		c.conclude(o)
 	}
 	return true

@@ -28,6 +28,8 @@ func reasonOf(err error) wire.Reason {
 	switch {
 	case errors.As(err, &codec):
 		return codec.Code
+	case errors.As(err, &core) && core.Limit:
+		return wire.QuotaExceeded
 	case errors.As(err, &core) && int(core.Kind) < len(reasons):
 		return reasons[core.Kind]
 	}

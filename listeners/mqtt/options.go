@@ -3,6 +3,8 @@ package mqtt
 import (
 	"log/slog"
 	"time"
+
+	"github.com/hermodmq/hermod/broker"
 )
 
 // Options configure the MQTT listener. The zero value of a field means its
@@ -33,7 +35,57 @@ type Options struct {
 	// it, instead of closing the connection.
 	KeepRefused bool
 
+	MaxConnectTime time.Duration // how long a connection may last; 0: for ever
+	ConnectRate    int           // CONNECTs per second of the whole listener; 0: no bound
+	PublishRate    int           // messages a client may publish in a second; 0: no bound
+
+	// What waits for a session or a shared subscription at QoS 1 and 2, in
+	// messages and bytes of their bodies; 0 is no bound. What is beyond is refused
+	// (reason 0x97), or, with DropOldest, the oldest message goes.
+	MaxQueued      int64
+	MaxQueuedBytes int64
+	DropOldest     bool
+
+	// What is not offered (section 3.2.2.3).
+	NoQoS1, NoQoS2, NoRetain, NoWildcards, NoShared, NoSubscriptionIDs bool
+
+	CheckPayload bool // refuse payloads that claim to be UTF-8 and are not
+
+	Banned          func(clientID string) bool // may be nil; called on event loops
+	Methods         []Method                   // of enhanced authentication
+	ResponseInfo    string                     // for clients that ask; {client_id} stands for theirs; "" is none
+	ServerReference string                     // where clients are sent when the server shuts down; "" is nowhere
+
+	SysInterval time.Duration // between updates of the $SYS topics; 0: there are none
+	Version     string        // $SYS/broker/version
+
 	Logger *slog.Logger // nil is silent
+}
+
+// maxQoS is the highest QoS that is offered.
+func (o *Options) maxQoS() byte {
+	switch {
+	case o.NoQoS1:
+		return 0
+	case o.NoQoS2:
+		return 1
+	}
+	return 2
+}
+
+// queueArgs are the arguments of the queues of QoS 1 and 2.
+func (o *Options) queueArgs() broker.Table {
+	var args broker.Table
+	if o.MaxQueued > 0 {
+		args = append(args, broker.Field{Name: "x-max-length", Value: o.MaxQueued})
+	}
+	if o.MaxQueuedBytes > 0 {
+		args = append(args, broker.Field{Name: "x-max-length-bytes", Value: o.MaxQueuedBytes})
+	}
+	if args != nil && !o.DropOldest {
+		args = append(args, broker.Field{Name: "x-overflow", Value: "reject-publish"})
+	}
+	return args
 }
 
 const neverExpires = ^uint32(0)

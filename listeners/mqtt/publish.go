@@ -3,6 +3,7 @@ package mqtt
 import (
 	"bytes"
 	"strings"
+	"unicode/utf8"
 	"unsafe"
 
 	"github.com/hermodmq/hermod/broker"
@@ -24,11 +25,20 @@ func (c *conn) onPublish(h wire.Header, body []byte) error {
 	if err != nil {
 		return err
 	}
+	c.traffic.publishReceived++
 	if err := c.resolveAlias(&p); err != nil {
 		return err
 	}
 	if bytes.Count(p.Topic, []byte{'/'}) >= c.opt.MaxTopicLevels {
 		return refuse(wire.TopicNameInvalid, "topic has too many levels")
+	}
+	switch {
+	case p.QoS > c.opt.maxQoS():
+		return refuse(wire.QoSNotSupported, "QoS is not supported") // [MQTT-3.2.2-11]
+	case p.Retain && c.opt.NoRetain:
+		return refuse(wire.RetainNotSupported, "retained messages are not supported") // [MQTT-3.2.2-14]
+	case !c.published.more(c.turn.Now, c.opt.PublishRate):
+		return refuse(wire.MessageRateTooHigh, "more messages per second than allowed")
 	}
 	if p.QoS > 0 {
 		if c.receiving >= int(c.opt.ReceiveMaximum) {
@@ -43,13 +53,10 @@ func (c *conn) onPublish(h wire.Header, body []byte) error {
 			return nil
 		}
 	}
-	reason, err := c.take(&p)
-	if err != nil {
-		return err
-	}
+	err = c.take(&p)
 	c.congested()
-	if reason.Failed() {
-		return c.refusePublish(&p, reason)
+	if err != nil {
+		return c.refusePublish(&p, err)
 	}
 	return nil
 }
@@ -80,25 +87,52 @@ func (c *conn) resolveAlias(p *wire.Publish) error {
 }
 
 // refusePublish answers a message that was not taken.
-func (c *conn) refusePublish(p *wire.Publish, reason wire.Reason) error {
+func (c *conn) refusePublish(p *wire.Publish, why error) error {
+	reason := reasonOf(why)
 	if c.version != wire.V5 && !c.opt.KeepRefused {
 		return refuse(reason, "publish refused")
 	}
+	a := wire.Ack{Type: wire.PUBACK, PacketID: p.PacketID, Reason: reason}
+	a.Props = c.explain(why)
 	switch p.QoS {
-	case 1:
-		c.acks.push(wire.Ack{Type: wire.PUBACK, PacketID: p.PacketID, Reason: reason}, 0)
 	case 2:
-		c.acks.push(wire.Ack{Type: wire.PUBREC, PacketID: p.PacketID, Reason: reason}, 0)
+		a.Type = wire.PUBREC
+		fallthrough
+	case 1:
+		c.acks.push(a, 0)
 	}
 	return nil
 }
 
-// take gives a message to the core and queues its acknowledgement. A reason
-// that is a failure says that the message was refused and nothing was queued.
-func (c *conn) take(p *wire.Publish) (wire.Reason, error) {
+// explain is the reason string of an error for a client that wants them.
+func (c *conn) explain(err error) wire.Properties {
+	if c.version != wire.V5 || !c.problems {
+		return nil
+	}
+	text := ""
+	if e, ok := err.(*wire.Error); ok {
+		text = e.Text
+	} else if e, ok := err.(*broker.Error); ok {
+		text = e.Text
+	}
+	if text == "" || !valid(text) {
+		return nil
+	}
+	return wire.Properties(nil).AppendText(wire.ReasonString, text)
+}
+
+// errQueueFull is the verdict of a queue that takes no more.
+var errQueueFull = &wire.Error{Code: wire.QuotaExceeded, Text: "a queue is full"}
+
+// take gives a message to the core and queues its acknowledgement. An error says
+// that the message was refused and nothing was queued.
+func (c *conn) take(p *wire.Publish) error {
 	s := c.session
 	if p.Topic[0] == '$' && !publishable(string(p.Topic)) {
-		return wire.NotAuthorized, nil
+		return refuse(wire.NotAuthorized, "topic belongs to the server")
+	}
+	if c.opt.CheckPayload && p.Props.Number(wire.PayloadFormat, 0) == 1 && !utf8.Valid(p.Payload) {
+		return refuse(wire.PayloadFormatInvalid, "payload is not UTF-8")
 	}
 	m := c.message(p)
 	pub := broker.Publish{Exchange: exchange, Msg: m}
@@ -114,7 +148,7 @@ func (c *conn) take(p *wire.Publish) (wire.Reason, error) {
 		if p.QoS > 0 {
 			c.acks.pop()
 		}
-		return reasonOf(err), nil
+		return err
 	}
 	number := pub.Receipt
 	pending := 0
@@ -147,12 +181,12 @@ func (c *conn) take(p *wire.Publish) (wire.Reason, error) {
 		}
 		a.waits += pending - 1
 		if refused {
-			a.ack.Reason = wire.QuotaExceeded
+			a.refuse(c)
 		} else if !r.Routed && c.version == wire.V5 {
 			a.ack.Reason = wire.NoMatchingSubscribers
 		}
 	}
-	return wire.Success, nil
+	return nil
 }
 
 // pop takes back the acknowledgement that was pushed last.

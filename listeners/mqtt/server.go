@@ -23,6 +23,11 @@ type Server struct {
 	sessions map[sessionKey]*session
 	timers   timers
 	reaper   *conn // stands for Tick as the owner of a session
+	connects pace
+
+	counters counters
+	sys      sysState
+	watchers map[*conn]struct{} // connections that are told of $SYS topics
 
 	groupsMu sync.Mutex // serialises changes of groups together with those of their queues
 	groups   map[groupKey]*group
@@ -36,6 +41,7 @@ func NewServer(b *broker.Broker, o Options) *Server {
 	v := &Server{
 		broker: b, opt: o.withDefaults(),
 		sessions: make(map[sessionKey]*session), groups: make(map[groupKey]*group),
+		watchers: make(map[*conn]struct{}),
 	}
 	v.reaper = &conn{srv: v, opt: &v.opt}
 	return v
@@ -44,6 +50,31 @@ func NewServer(b *broker.Broker, o Options) *Server {
 // New is what a transport listener calls for every accepted connection.
 func (v *Server) New() transport.Session {
 	return &conn{srv: v, opt: &v.opt, broker: v.broker, limit: v.opt.MaxUnauthPacket}
+}
+
+// pace counts what happens within a second of Unix time.
+type pace struct {
+	second int64
+	n      int
+}
+
+// more counts one and reports whether it is within the limit, 0 being none.
+func (p *pace) more(now int64, limit int) bool {
+	if second := now / 1000; second != p.second {
+		p.second, p.n = second, 0
+	}
+	p.n++
+	return limit <= 0 || p.n <= limit
+}
+
+// admits reports whether one more connection may be made now.
+func (v *Server) admits(now int64) bool {
+	if v.opt.ConnectRate <= 0 {
+		return true
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.connects.more(now, v.opt.ConnectRate)
 }
 
 // claim gives the session of a client to c: at once, in which case it returns
@@ -158,6 +189,7 @@ func (t timer) stale() bool { return t.s.owner != nil || t.s.due != t.at || !t.s
 
 // Tick ends sessions that have expired and publishes wills whose delay is over.
 func (v *Server) Tick(t *broker.Turn) {
+	v.tickSys(t.Now)
 	for {
 		s := v.reap(t.Now)
 		if s == nil {
@@ -169,6 +201,7 @@ func (v *Server) Tick(t *broker.Turn) {
 		}
 		if at := s.deadline(); at != 0 && at <= t.Now {
 			s.end(t)
+			v.counters.expired.Add(1)
 		}
 		v.release(s, v.reaper)
 	}
@@ -238,7 +271,7 @@ func (v *Server) join(t *broker.Turn, k groupKey, d *broker.Session) (*group, er
 	if g == nil {
 		g = &group{key: k, queue: k.queueName()}
 	}
-	if err := g.declare(t, d); err != nil {
+	if err := g.declare(t, d, v); err != nil {
 		return nil, err
 	}
 	if g.members == 0 {
@@ -249,8 +282,14 @@ func (v *Server) join(t *broker.Turn, k groupKey, d *broker.Session) (*group, er
 	return g, nil
 }
 
-func (g *group) declare(t *broker.Turn, d *broker.Session) error {
-	if _, err := d.DeclareQueue(t, broker.QueueDeclare{Name: g.queue, Durable: true}, nil); err != nil {
+// declare makes and binds the queue. One that is there keeps the limits it was
+// made with.
+func (g *group) declare(t *broker.Turn, d *broker.Session, v *Server) error {
+	q := broker.QueueDeclare{Name: g.queue, Durable: true, Args: v.opt.queueArgs()}
+	if host := v.broker.VHost(g.key.vhost); host != nil {
+		q.Passive = host.Queue(g.queue) != nil
+	}
+	if _, err := d.DeclareQueue(t, q, nil); err != nil {
 		return err
 	}
 	return d.Bind(t, broker.Binding{

@@ -40,7 +40,7 @@ type session struct {
 	out      outbox
 	received map[uint16]struct{}  // QoS 2 identifiers whose PUBREL is outstanding
 	expected map[uint64]*outgoing // QoS 2 messages sent before a restart, by number in the store
-	retained []retainedItem       // on their way to new subscriptions
+	retained []retainedRun        // on their way to new subscriptions
 
 	index   *topic.Trie[*subscription] // of list without shared ones; nil while they are few
 	matched []*subscription            // scratch of matching
@@ -54,6 +54,7 @@ type subscription struct {
 	options wire.Options
 	id      uint32 // subscription identifier; 0: none
 	group   *group // of a shared subscription
+	sys     bool   // to $SYS topics: no queue carries it
 	feed    feed   // of a shared subscription
 }
 
@@ -82,6 +83,7 @@ func (s *session) reset() {
 		{queue: queueName("mqtt-subscription-", s.key.client) + "qos0"},
 		{queue: queueName("mqtt-subscription-", s.key.client) + "qos1", qos: 1},
 	}
+	s.srv.counters.subscriptions.Add(-int64(len(s.list)))
 	s.subs, s.list, s.out, s.retained = make(map[string]*subscription), nil, outbox{}, nil
 	s.index = nil
 	s.received, s.expected = make(map[uint16]struct{}), make(map[uint64]*outgoing)
@@ -121,6 +123,8 @@ func (s *session) restore(r subRecord) {
 		}
 		g.members++
 		sub.join(g)
+	} else if s.srv.opt.isSys(sub.match) {
+		sub.sys = true
 	} else if sub.options.QoS() > 0 {
 		s.feeds[1].made = true
 	}
@@ -133,6 +137,7 @@ func (sub *subscription) join(g *group) {
 }
 
 func (s *session) add(sub *subscription) {
+	s.srv.counters.subscriptions.Add(1)
 	s.subs[sub.filter] = sub
 	s.list = append(s.list, sub)
 	s.forgetMatches()
@@ -161,6 +166,7 @@ func (s *session) indexed(sub *subscription) {
 func (sub *subscription) pattern() string { return string(topic.Slashes(nil, sub.match)) }
 
 func (s *session) remove(sub *subscription) {
+	s.srv.counters.subscriptions.Add(-1)
 	delete(s.subs, sub.filter)
 	if s.index != nil && sub.group == nil {
 		s.index.Remove(sub.pattern(), sub)
@@ -174,6 +180,8 @@ func (s *session) remove(sub *subscription) {
 // feedOf is the queue that carries a subscription.
 func (s *session) feedOf(sub *subscription) *feed {
 	switch {
+	case sub.sys:
+		return nil
 	case sub.group != nil:
 		return &sub.feed
 	case sub.options.QoS() == 0:
@@ -187,7 +195,7 @@ func (s *session) declare(t *broker.Turn, f *feed, d *broker.Session) error {
 	if f.made {
 		return nil
 	}
-	q := broker.QueueDeclare{Name: f.queue, Durable: s.durable}
+	q := broker.QueueDeclare{Name: f.queue, Durable: s.durable, Args: s.srv.opt.queueArgs()}
 	if f.qos == 0 {
 		q.Durable = false
 		q.Args = broker.Table{{Name: "x-max-length", Value: int64(s.srv.opt.BufferQoS0)}}
@@ -215,7 +223,7 @@ func (s *session) start(t *broker.Turn, f *feed) error {
 	var gone *broker.Error
 	if errors.As(err, &gone) && gone.Kind == broker.NotFound {
 		if f.share != nil {
-			err = f.share.group.declare(t, core)
+			err = f.share.group.declare(t, core, s.srv)
 		} else {
 			f.made = false
 			err = s.bindAll(t, f)

@@ -11,12 +11,15 @@ import (
 const (
 	eventInbox    uint32 = iota + 1 // receipts or deliveries wait
 	eventLogin                      // P is a *loginResult
+	eventSys                        // P is a []sysValue: the $SYS topics of now
+	eventAuth                       // P is an *authResult
 	eventGranted                    // the session is this connection's now
 	eventTakeover                   // another connection wants the session
 	eventClose                      // A is a broker.Kind, P a *string: an operator closes the connection
 	eventAlarm                      // A is the alarms in force
 	eventRelief                     // the store takes publishes again
 	eventSuback                     // P is a *pendingSuback whose subscriptions are durable
+	eventRetained                   // looking for retained messages goes on
 	eventSend                       // P is a []*outgoing that may be sent: their identifiers are durable
 )
 

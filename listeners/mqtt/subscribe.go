@@ -35,9 +35,9 @@ func (c *conn) onSubscribe(body []byte) error {
 	}
 	done := &pendingSuback{ack: wire.Suback{Type: wire.SUBACK, PacketID: p.PacketID}}
 	for _, f := range p.Filters {
-		code := c.subscribe(f, id, done)
-		if code.Failed() && c.version != wire.V5 {
-			code = wire.V3SubscribeFailure
+		code, err := c.subscribe(f, id, done)
+		if err != nil {
+			code = c.refused(done, f.Name, err)
 		}
 		done.ack.Codes = append(done.ack.Codes, code)
 	}
@@ -50,6 +50,19 @@ func (c *conn) onSubscribe(body []byte) error {
 		link.Post(transport.Event{Kind: eventSuback, P: done})
 	})
 	return nil
+}
+
+// refused is the code of a filter that failed; the first failure of a packet is
+// its reason string.
+func (c *conn) refused(p *pendingSuback, filter string, err error) wire.Reason {
+	c.opt.Logger.Info("mqtt filter refused", "client", c.clientID, "filter", filter, "error", err)
+	if len(p.ack.Props) == 0 {
+		p.ack.Props = c.explain(err)
+	}
+	if c.version != wire.V5 {
+		return wire.V3SubscribeFailure
+	}
+	return reasonOf(err)
 }
 
 // facts is what the store has to know of the session's subscriptions.
@@ -71,20 +84,17 @@ func (c *conn) shares(p *pendingSuback) bool {
 	return false
 }
 
-// subscribe makes or replaces one subscription and returns its reason code.
-func (c *conn) subscribe(f wire.Filter, id uint32, done *pendingSuback) wire.Reason {
+// subscribe makes or replaces one subscription and returns the QoS granted.
+func (c *conn) subscribe(f wire.Filter, id uint32, done *pendingSuback) (wire.Reason, error) {
 	s := c.session
 	share, match, shared, ok := wire.Share(f.Name)
-	if shared && !ok || !wire.ValidFilter(match) {
-		return wire.TopicFilterInvalid
+	if err := c.permits(f.Name, match, id, shared, ok); err != nil {
+		return 0, err
 	}
-	if strings.Count(match, "/") >= c.opt.MaxTopicLevels || len(match) > maxFilter {
-		return wire.ImplementationSpecificError
+	if most := c.opt.maxQoS(); f.Options.QoS() > most {
+		f.Options = f.Options&^3 | wire.Options(most)
 	}
 	old := s.subs[f.Name]
-	if old == nil && len(s.list) >= c.opt.MaxSubscriptions {
-		return wire.QuotaExceeded
-	}
 	sub := &subscription{filter: f.Name, match: match, options: f.Options, id: id}
 	var err error
 	switch {
@@ -93,19 +103,45 @@ func (c *conn) subscribe(f wire.Filter, id uint32, done *pendingSuback) wire.Rea
 		sub = old
 	case shared:
 		err = c.joinGroup(sub, groupKey{s.key.vhost, share, match})
+	case c.opt.isSys(match):
+		sub.sys = true
+		err = c.subscribeSys(sub, old)
 	default:
 		err = c.bind(sub, old)
 	}
 	if err != nil {
-		c.opt.Logger.Info("mqtt subscription refused", "client", c.clientID, "filter", f.Name, "error", err)
-		return reasonOf(err)
+		return 0, err
 	}
 	if !shared {
 		if h := f.Options.RetainHandling(); h == 0 || h == 1 && old == nil {
 			done.fresh = append(done.fresh, retainedFor{sub, f.Options})
 		}
 	}
-	return wire.Reason(f.Options.QoS())
+	if sub.sys {
+		return wire.Success, nil
+	}
+	return wire.Reason(f.Options.QoS()), nil
+}
+
+// permits checks a subscription against what the server offers and its limits.
+func (c *conn) permits(name, match string, id uint32, shared, ok bool) error {
+	switch {
+	case shared && !ok || !wire.ValidFilter(match):
+		return refuse(wire.TopicFilterInvalid, "topic filter is not valid")
+	case shared && c.opt.NoShared:
+		return refuse(wire.SharedNotSupported, "shared subscriptions are not supported")
+	case id != 0 && c.opt.NoSubscriptionIDs:
+		return refuse(wire.SubIDsNotSupported, "subscription identifiers are not supported")
+	case c.opt.NoWildcards && strings.ContainsAny(match, "+#"):
+		return refuse(wire.WildcardsNotSupported, "wildcards are not supported")
+	case strings.Count(match, "/") >= c.opt.MaxTopicLevels:
+		return refuse(wire.ImplementationSpecificError, "topic filter has too many levels")
+	case len(match) > maxFilter:
+		return refuse(wire.ImplementationSpecificError, "topic filter is too long")
+	case c.session.subs[name] == nil && len(c.session.list) >= c.opt.MaxSubscriptions:
+		return refuse(wire.QuotaExceeded, "session has too many subscriptions")
+	}
+	return nil
 }
 
 // maxFilter is the longest binding key the core stores.
@@ -153,11 +189,16 @@ func (c *conn) bind(sub, old *subscription) error {
 
 // subscribed answers a SUBSCRIBE or UNSUBSCRIBE and sends retained messages.
 func (c *conn) subscribed(p *pendingSuback) {
+	if c.maxPacket > 0 && len(p.ack.Props) > 0 && len(p.ack.Append(nil, c.version)) > c.maxPacket {
+		p.ack.Props = nil // [MQTT-3.9.2-1]
+	}
 	c.out = p.ack.Append(c.buffer(), c.version)
 	for _, f := range p.fresh {
-		if s := c.session; s.subs[f.sub.filter] != nil {
-			c.queueRetained(f)
+		if f.sub.sys {
+			c.sendRetainedSys(f.sub)
+			continue
 		}
+		c.session.queueRetained(f)
 	}
 	c.pump()
 }
@@ -170,7 +211,11 @@ func (c *conn) onUnsubscribe(body []byte) error {
 	}
 	done := &pendingSuback{ack: wire.Suback{Type: wire.UNSUBACK, PacketID: p.PacketID}}
 	for _, f := range p.Filters {
-		done.ack.Codes = append(done.ack.Codes, c.unsubscribe(f))
+		code, err := c.unsubscribe(f)
+		if err != nil {
+			code = c.refused(done, f, err)
+		}
+		done.ack.Codes = append(done.ack.Codes, code)
 	}
 	if !c.session.durable {
 		c.subscribed(done)
@@ -183,24 +228,24 @@ func (c *conn) onUnsubscribe(body []byte) error {
 	return nil
 }
 
-func (c *conn) unsubscribe(filter string) wire.Reason {
+func (c *conn) unsubscribe(filter string) (wire.Reason, error) {
 	s := c.session
 	sub := s.subs[filter]
 	if sub == nil {
-		return wire.NoSubscriptionExisted
+		return wire.NoSubscriptionExisted, nil
 	}
 	s.remove(sub)
+	if sub.sys {
+		return wire.Success, nil
+	}
 	if sub.group != nil {
 		c.repay()
 		c.returnPending(&sub.feed)
 		s.stop(&c.turn, &sub.feed)
 		c.srv.part(&c.turn, sub.group, s.consume())
-		return wire.Success
+		return wire.Success, nil
 	}
-	if err := s.consume().Unbind(&c.turn, s.feedOf(sub).binding(sub), nil); err != nil {
-		return reasonOf(err)
-	}
-	return wire.Success
+	return wire.Success, s.consume().Unbind(&c.turn, s.feedOf(sub).binding(sub), nil)
 }
 
 // returnPending gives back what a feed delivered and was not sent.

@@ -29,18 +29,18 @@ type browse struct {
 
 // browse carries out SUBSCRIBE with browser:true.
 func (c *conn) browse(cons *consumer, w *wish) error {
-	if k := cons.dest.kind; k != destQueue && k != destAMQQueue {
+	if k := cons.dest.kind; k != destQueue && k != destAMQQueue || cons.dest.wild {
 		return refuse("Invalid destination", "'%s' can not be browsed\n", cons.dest.text)
 	}
 	if len(c.browses) >= maxBrowses {
 		return refuse("Too many browsers", "More than %d browsers at once\n", maxBrowses)
 	}
-	cons.queue, cons.mode = cons.dest.name, ackAuto
+	cons.mode = ackAuto
 	r := receiptOf(w.frame)
 	c.byTag++
 	b := &browse{ref: c.byTag, cons: cons, wish: *w}
 	b.wish.frame = nil
-	if err := c.session.Get(&c.turn, cons.queue, false, b.ref); err != nil {
+	if err := c.session.Get(&c.turn, cons.dest.name, false, b.ref); err != nil {
 		return err
 	}
 	if c.consumers == nil {
@@ -69,7 +69,7 @@ func (c *conn) browsed(n *note) {
 				b.shown++
 				c.appendMessage(b.cons, d, "true")
 			}
-			if len(b.held) < maxBrowsed && b.bytes < maxBrowsedBytes && c.session.Get(&c.turn, b.cons.queue, false, b.ref) == nil {
+			if len(b.held) < maxBrowsed && b.bytes < maxBrowsedBytes && c.session.Get(&c.turn, b.cons.dest.name, false, b.ref) == nil {
 				return
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/listeners/delivery"
 	"github.com/hermodmq/hermod/listeners/stomp/wire"
 	"github.com/hermodmq/hermod/listeners/transport"
 )
@@ -76,13 +77,13 @@ type conn struct {
 	txBytes      int
 
 	lastTag  uint64
-	ledger   ledger
+	ledger   delivery.Ledger[*consumer]
 	replies  replies
-	settling settling
+	settling delivery.Settles
 	browses  []*browse
-	owed     []*consumer // deliveries written whose credit is not returned
+	owed     delivery.Owed
 	holding  []*consumer // consumers with deliveries held back
-	inbox    inbox
+	inbox    delivery.Inbox[note, receipt]
 
 	native  []byte // scratch for the headers of a message
 	foreign []byte // scratch for those of messages of other protocols
@@ -92,6 +93,7 @@ type conn struct {
 // Start implements transport.Session.
 func (c *conn) Start(l transport.Link) {
 	c.link = l
+	c.inbox.Open(l.Target(), eventInbox)
 	c.begin()
 	c.heard, c.spoke = c.turn.Now, c.turn.Now
 	c.deadline = c.turn.Now + c.opt.HandshakeTimeout.Milliseconds()
@@ -193,7 +195,7 @@ func (c *conn) hangUp() {
 // acknowledged so far counts, everything else it holds is released, its
 // transactions are forgotten and its exclusive queues are gone.
 func (c *conn) endSessions() {
-	c.inbox.close()
+	c.inbox.Close()
 	c.flushSettles()
 	if c.session != nil {
 		c.session.Close(&c.turn)
@@ -204,8 +206,8 @@ func (c *conn) endSessions() {
 		c.core = nil
 	}
 	c.consumers, c.destinations, c.temps, c.transactions = nil, nil, nil, nil
-	c.owed, c.holding, c.browses = nil, nil, nil
-	c.ledger, c.replies = ledger{}, replies{}
+	c.holding, c.browses = nil, nil
+	c.owed, c.ledger, c.replies = delivery.Owed{}, delivery.Ledger[*consumer]{}, replies{}
 }
 
 // Closed implements transport.Session.
@@ -222,7 +224,7 @@ func (c *conn) Closed(error) {
 func (c *conn) Drained() {
 	c.begin()
 	c.full = false
-	c.repay()
+	c.owed.Repay(&c.turn)
 	c.unhold()
 	c.flushSettles()
 }
@@ -247,6 +249,7 @@ func (c *conn) Tick(time.Time) {
 		return
 	}
 	c.begin()
+	c.inbox.Trim()
 	if c.deadline != 0 && c.turn.Now >= c.deadline {
 		c.opt.Logger.Info("stomp client did not log in in time", "peer", c.peer())
 		c.hangUp()

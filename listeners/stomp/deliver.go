@@ -11,10 +11,12 @@ import (
 // deliver takes a message for a consumer: onto the wire, or aside while the
 // client cannot take it.
 func (c *conn) deliver(d *broker.Delivery) {
-	cons, ok := d.Sub.Data.(*consumer)
-	switch {
-	case !ok:
+	src, ok := d.Sub.Data.(*source)
+	if !ok {
 		return
+	}
+	cons := src.cons
+	switch {
 	case cons.cancelled && d.Lease != 0:
 		c.collect(d.Queue, d.Lease, broker.Unsent)
 	case !cons.cancelled && (!cons.started || len(cons.held) > 0 || c.choked()):
@@ -23,7 +25,7 @@ func (c *conn) deliver(d *broker.Delivery) {
 			c.hold(cons)
 		}
 	default:
-		c.writeDelivery(cons, d)
+		c.writeDelivery(src, d)
 	}
 }
 
@@ -75,7 +77,7 @@ func (c *conn) release(cons *consumer) {
 			c.collect(d.Queue, d.Lease, broker.Unsent)
 			continue
 		}
-		c.writeDelivery(cons, d)
+		c.writeDelivery(d.Sub.Data.(*source), d)
 	}
 	rest := copy(cons.held, cons.held[n:])
 	clear(cons.held[rest:])
@@ -89,26 +91,21 @@ func (c *conn) release(cons *consumer) {
 
 // writeDelivery puts a MESSAGE into the output, unless the subscription's
 // selector passes over the message.
-func (c *conn) writeDelivery(cons *consumer, d *broker.Delivery) {
+func (c *conn) writeDelivery(src *source, d *broker.Delivery) {
 	m := d.Msg
-	if cons.skips(c.broker, d) {
+	if src.skips(c.broker, d) {
 		if d.Lease != 0 {
 			c.collect(d.Queue, d.Lease, broker.Accepted)
 		}
 	} else {
 		c.lastTag++
 		if d.Lease != 0 {
-			c.ledger.add(unsettled{tag: c.lastTag, cons: cons, queue: d.Queue, lease: d.Lease})
+			c.ledger.Add(unsettled{Tag: c.lastTag, Data: src.cons, Queue: d.Queue, Lease: d.Lease})
 		}
-		c.appendMessage(cons, d, "")
+		c.appendMessage(src.cons, d, "")
 		c.unseen += m.Size() + frameOverhead
 	}
-	cons.count++
-	cons.bytes += m.Size()
-	if !cons.owes {
-		cons.owes = true
-		c.owed = append(c.owed, cons)
-	}
+	c.owed.Wrote(&src.Account, m.Size())
 }
 
 // frameOverhead is about what the headers of MESSAGE take that a message does
@@ -121,7 +118,7 @@ func (c *conn) appendMessage(cons *consumer, d *broker.Delivery, browser string)
 	m := d.Msg
 	dst := wire.AppendCommand(c.buffer(), "MESSAGE")
 	dst = append(dst, cons.subscription...)
-	dst = c.appendDestination(dst, cons, m)
+	dst = c.appendDestination(dst, cons, d)
 	dst = append(dst, "message-id:"...)
 	dst = append(dst, cons.prefix...)
 	dst = strconv.AppendUint(dst, c.lastTag, 10)
@@ -140,25 +137,45 @@ func (c *conn) appendMessage(cons *consumer, d *broker.Delivery, browser string)
 		dst = wire.AppendPlainHeader(dst, "browser", browser)
 	}
 	dst = c.appendHeaders(dst, d)
-	dst = wire.AppendNumber(dst, "content-length", int64(len(m.Body)))
-	c.out = wire.AppendBody(dst, m.Body)
+	body := c.broker.Body(m)
+	dst = wire.AppendNumber(dst, "content-length", int64(len(body)))
+	c.out = wire.AppendBody(dst, body)
 }
 
-// appendDestination names where a message was sent to; to ActiveMQ's clients
-// what they subscribed to if that is a place of theirs.
-func (c *conn) appendDestination(dst []byte, cons *consumer, m *broker.Message) []byte {
+// appendDestination names where a message was sent to. ActiveMQ's clients are
+// told the place of theirs, or the queue, that they read it from, and beside it
+// the topic that fed that queue.
+func (c *conn) appendDestination(dst []byte, cons *consumer, d *broker.Delivery) []byte {
+	m := d.Msg
 	dst = append(dst, "destination:"...)
-	if c.opt.Dialect == ActiveMQ && m.Exchange == "" && cons.dest.kind == destTempQueue {
-		dst = wire.AppendEscaped(dst, c.version, cons.dest.text, false)
-		return append(dst, '\n')
+	if c.opt.Dialect != ActiveMQ {
+		return append(c.appendOrigin(dst, m), '\n')
 	}
+	switch {
+	case cons.dest.kind == destTempQueue && m.Exchange == "":
+		dst = wire.AppendEscaped(dst, c.version, cons.dest.text, false)
+	case d.Queue != nil && m.Exchange == topicExchange && isVirtual(d.Queue.Name()):
+		dst = wire.AppendEscaped(append(dst, queuePrefix...), c.version, d.Queue.Name(), false)
+		dst = c.appendOrigin(append(dst, "\noriginal-destination:"...), m)
+	default:
+		dst = c.appendOrigin(dst, m)
+	}
+	return append(dst, '\n')
+}
+
+func isVirtual(queue string) bool {
+	_, ok := broker.VirtualTopic(queue)
+	return ok
+}
+
+func (c *conn) appendOrigin(dst []byte, m *broker.Message) []byte {
 	start := len(dst)
 	dst = appendOrigin(dst, c.opt.Dialect, m)
 	if bytes.IndexByte(dst[start:], ':') >= 0 || bytes.ContainsAny(dst[start:], "\n\r\\\x00") {
 		origin := bytes.Clone(dst[start:])
 		dst = wire.AppendEscaped(dst[:start], c.version, origin, false)
 	}
-	return append(dst, '\n')
+	return dst
 }
 
 // appendHeaders appends the headers a message carries and what the broker has
@@ -278,23 +295,12 @@ func lookupLine(native []byte, name string) ([]byte, bool) {
 // settleDeliveries returns the credit of what was written, unless the client
 // is too slow: then it waits for Drained.
 func (c *conn) settleDeliveries() {
-	if len(c.owed) == 0 || c.state == over {
+	if !c.owed.Any() || c.state == over {
 		return
 	}
 	c.unseen = 0
 	c.write()
 	if c.full = c.link.Full(); !c.full {
-		c.repay()
+		c.owed.Repay(&c.turn)
 	}
-}
-
-// repay returns the credit of everything that has left.
-func (c *conn) repay() {
-	for i, cons := range c.owed {
-		c.owed[i] = nil
-		n, bytes := cons.count, cons.bytes
-		cons.owes, cons.count, cons.bytes = false, 0, 0
-		cons.sub.Written(&c.turn, n, bytes)
-	}
-	c.owed = c.owed[:0]
 }

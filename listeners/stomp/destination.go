@@ -1,9 +1,11 @@
 package stomp
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/broker/topic"
 )
 
 // destKind is what a destination names.
@@ -27,11 +29,16 @@ type destination struct {
 	name     string // of the queue or temporary destination, decoded
 	exchange string // where messages are published
 	key      string // with which routing key, and topics bound
+	wild     bool   // a queue's name stands for several
 	parts    []*destination
 }
 
-// topicExchange is where topics live (SEMANTICS section 2).
-const topicExchange = "amq.topic"
+// topical reports whether a destination is what an exchange routes.
+func (dest *destination) topical() bool {
+	return dest.kind == destTopic || dest.kind == destExchange || dest.kind == destTempTopic
+}
+
+const topicExchange = broker.TopicExchange
 
 const (
 	queuePrefix     = "/queue/"
@@ -86,7 +93,9 @@ func parseDestination(d Dialect, text string) (*destination, error) {
 	case cut(text, tempTopicPrefix, &rest) && rest != "":
 		dest.kind, dest.name = destTempTopic, rest
 		return dest, nil
-	case d == ActiveMQ, text != "" && text[0] != '/':
+	case d == ActiveMQ && text != "":
+		return dest.queue(d, destQueue, "queue", text)
+	case text != "" && text[0] != '/':
 		dest.kind, dest.name, dest.key = destQueue, text, text
 		return dest, nil
 	}
@@ -129,7 +138,12 @@ func parseComposite(d Dialect, text string, parts []string) (*destination, error
 		if err != nil {
 			return nil, err
 		}
-		dest.parts = append(dest.parts, part)
+		if !slices.ContainsFunc(dest.parts, func(other *destination) bool { return other.text == part.text }) {
+			dest.parts = append(dest.parts, part)
+		}
+	}
+	if len(dest.parts) == 1 {
+		return dest.parts[0], nil
 	}
 	return dest, nil
 }
@@ -140,6 +154,7 @@ func (dest *destination) queue(d Dialect, k destKind, what, rest string) (*desti
 		return nil, invalidDestination(what, rest)
 	}
 	dest.kind, dest.name, dest.key = k, name, name
+	dest.wild = d == ActiveMQ && k == destQueue && broker.Destination{Name: name}.Wild()
 	return dest, nil
 }
 
@@ -235,27 +250,12 @@ func appendOrigin(dst []byte, d Dialect, m *broker.Message) []byte {
 	return appendName(dst, RabbitMQ, m.RoutingKey)
 }
 
-// bindingKey is the pattern under which a subscription to topic key is bound:
-// ActiveMQ's > at the end is #, and means nothing elsewhere.
+// bindingKey is the pattern under which a subscription to topic key is bound.
 func bindingKey(d Dialect, key string) string {
 	if d != ActiveMQ {
 		return key
 	}
-	trimmed := false
-	for {
-		rest, ok := strings.CutSuffix(key, ".>")
-		if !ok {
-			break
-		}
-		key, trimmed = rest, true
-	}
-	switch {
-	case key == ">":
-		return "#"
-	case trimmed:
-		return key + ".#"
-	}
-	return key
+	return topic.ActiveMQ(key)
 }
 
 // queueOf is the queue that an address of ours in reply-to names, "" if it

@@ -3,7 +3,6 @@ package stomp
 import (
 	"bytes"
 	"crypto/rand"
-	"crypto/x509"
 	"encoding/base64"
 	"net"
 	"strconv"
@@ -120,22 +119,12 @@ func (c *conn) credentials(f *wire.Frame) broker.Credentials {
 		cred.User, cred.Password = string(login), string(f.Get("passcode"))
 		return cred
 	}
-	if cert := c.certificate(); cert != nil {
-		cred.Mechanism, cred.PeerIdentity = "EXTERNAL", cert.Subject.CommonName
-		cred.User = cred.PeerIdentity
+	if name := c.link.Info().Identity(); name != "" {
+		cred.Mechanism, cred.PeerIdentity, cred.User = "EXTERNAL", name, name
 		return cred
 	}
 	cred.Mechanism = "ANONYMOUS"
 	return cred
-}
-
-// certificate is the verified certificate of the client, or nil.
-func (c *conn) certificate() *x509.Certificate {
-	i := c.link.Info()
-	if i == nil || i.TLS == nil || len(i.TLS.VerifiedChains) == 0 || len(i.TLS.PeerCertificates) == 0 {
-		return nil
-	}
-	return i.TLS.PeerCertificates[0]
 }
 
 func (c *conn) loopback() bool {

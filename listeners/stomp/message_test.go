@@ -59,52 +59,6 @@ func TestValueText(t *testing.T) {
 	}
 }
 
-func TestLedger(t *testing.T) {
-	q := new(broker.Queue)
-	a, b := new(consumer), new(consumer)
-	var l ledger
-	for tag := uint64(1); tag <= 300; tag++ {
-		cons := a
-		if tag%2 == 0 {
-			cons = b
-		}
-		l.add(unsettled{tag: tag, cons: cons, queue: q, lease: broker.Lease(tag)})
-	}
-	if _, ok := l.find(301); ok {
-		t.Error("found what is not there")
-	}
-	i, _ := l.find(100)
-	taken := l.takeWhere(nil, i, func(u *unsettled) bool { return u.cons == b })
-	if len(taken) != 50 || l.live != 250 {
-		t.Fatalf("took %d, %d are left", len(taken), l.live)
-	}
-	i, ok := l.find(99)
-	if !ok {
-		t.Fatal("99 is gone")
-	}
-	one := l.take(nil, i)
-	if len(one) != 1 || one[0].tag != 99 {
-		t.Fatalf("took %+v", one)
-	}
-	if _, ok := l.find(99); ok {
-		t.Error("99 is still there")
-	}
-	l.restore(append(taken, one...))
-	if l.live != 300 || l.list[0].tag != 1 || l.list[299].tag != 300 {
-		t.Errorf("%d live after restoring", l.live)
-	}
-	for tag := uint64(300); tag > 0; tag-- {
-		i, ok := l.find(tag)
-		if !ok {
-			t.Fatalf("%d is gone", tag)
-		}
-		l.take(nil, i)
-	}
-	if l.live != 0 || len(l.list) != 0 {
-		t.Errorf("%d live of %d", l.live, len(l.list))
-	}
-}
-
 // TestAllocations: a message costs one allocation on its way in, beside what
 // the core needs, and none on its way out.
 func TestAllocations(t *testing.T) {

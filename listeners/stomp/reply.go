@@ -62,7 +62,7 @@ func (c *conn) afterCommits(r reply) {
 	ref := c.expect(r)
 	c.flushSettles()
 	c.session.Commit(&c.turn, func(t *broker.Turn, err error) {
-		c.tell(t, &note{kind: noteReply, ref: ref, ok: err == nil})
+		c.inbox.Tell(t, &note{kind: noteReply, ref: ref, ok: err == nil})
 	})
 }
 

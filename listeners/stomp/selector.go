@@ -8,8 +8,8 @@ import (
 
 // skips reports whether the subscription's selector passes over a delivery of
 // a queue of its own.
-func (cons *consumer) skips(b *broker.Broker, d *broker.Delivery) bool {
-	return cons.passes != nil && !cons.passes.Matches(properties(b, d.Msg).lookup)
+func (src *source) skips(b *broker.Broker, d *broker.Delivery) bool {
+	return src.passes != nil && !src.passes.Matches(properties(b, d.Msg).lookup)
 }
 
 // messageProperties is a message as a selector sees it.

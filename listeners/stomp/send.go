@@ -100,16 +100,57 @@ func (c *conn) makeQueue(name string) error {
 
 // sendComposite publishes one message to several destinations, all or none.
 func (c *conn) sendComposite(t *traits, dest *destination, body []byte) error {
-	x := &transaction{}
+	c.flushSettles()
+	pubs := make([]broker.Publish, 0, len(dest.parts))
 	for _, part := range dest.parts {
-		x.publishes = append(x.publishes, txPublish{dest: part, msg: c.message(t, part, body)})
+		if part.kind == destQueue && c.session.VHost().Queue(part.name) == nil {
+			if err := c.makeQueue(part.name); err != nil {
+				return err
+			}
+		}
+		pubs = append(pubs, broker.Publish{Exchange: part.exchange, Msg: c.message(t, part, body)})
 	}
-	return c.run(x, reply{receipt: t.receipt, silent: !t.hasReceipt})
+	ref := uint64(0)
+	if t.hasReceipt {
+		ref = c.expect(reply{receipt: t.receipt})
+	}
+	res, err := c.session.PublishAll(&c.turn, pubs, ref)
+	if err != nil {
+		if t.hasReceipt {
+			c.withdraw(ref)
+		}
+		return err
+	}
+	if t.hasReceipt && !res.Pending {
+		c.answered(ref, !res.Rejected)
+	}
+	c.published()
+	return nil
+}
+
+// maxFanOut bounds the queues that a name with wildcards sends to.
+const maxFanOut = 1024
+
+// fanOut makes a name with wildcards the list of the queues it stands for now.
+func (c *conn) fanOut(dest *destination) (*destination, error) {
+	names := c.session.VHost().QueuesMatching(broker.Destination{Name: dest.name}.Pattern())
+	if len(names) > maxFanOut {
+		return nil, refuse("Invalid destination", "'%s' stands for more than %d queues\n", dest.text, maxFanOut)
+	}
+	out := &destination{text: dest.text, kind: destComposite}
+	for _, name := range names {
+		out.parts = append(out.parts, &destination{text: dest.text, kind: destReply, name: name, key: name})
+	}
+	return out, nil
 }
 
 // target resolves what only this connection knows: its temporary destinations.
 func (c *conn) target(dest *destination) (*destination, error) {
 	switch dest.kind {
+	case destQueue:
+		if dest.wild {
+			return c.fanOut(dest)
+		}
 	case destTempQueue:
 		if c.opt.Dialect != ActiveMQ {
 			return nil, refuse("Invalid destination", "'%s' is not a valid destination for 'SEND'\n", dest.text)
@@ -127,6 +168,10 @@ func (c *conn) target(dest *destination) (*destination, error) {
 			part, err := c.target(p)
 			if err != nil {
 				return nil, err
+			}
+			if part.kind == destComposite {
+				out.parts = append(out.parts, part.parts...)
+				continue
 			}
 			out.parts = append(out.parts, part)
 		}

@@ -54,7 +54,7 @@ func (c *conn) settle(f *wire.Frame, o broker.Outcome) error {
 		if u := &c.taken[i]; x != nil {
 			x.settles = append(x.settles, txSettle{*u, o})
 		} else {
-			c.collect(u.queue, u.lease, o)
+			c.collect(u.Queue, u.Lease, o)
 		}
 	}
 	clear(c.taken)
@@ -87,8 +87,8 @@ func (c *conn) delivered(id []byte) (int, bool) {
 	if !ok {
 		return 0, false
 	}
-	i, ok := c.ledger.find(uint64(tag))
-	if !ok || string(c.ledger.list[i].cons.key) != string(id[:session]) {
+	i, ok := c.ledger.Find(uint64(tag))
+	if !ok || string(c.ledger.At(i).Data.key) != string(id[:session]) {
 		return 0, false
 	}
 	return i, true
@@ -98,47 +98,22 @@ func (c *conn) delivered(id []byte) (int, bool) {
 // delivery or, for a subscription with ack:client, all before it too, those of
 // other such subscriptions included for RabbitMQ's clients.
 func (c *conn) take(dst []unsettled, i int) []unsettled {
-	cons := c.ledger.list[i].cons
+	cons := c.ledger.At(i).Data
 	if cons.mode != ackClient {
-		return c.ledger.take(dst, i)
+		return c.ledger.Take(dst, i)
 	}
 	all := c.opt.Dialect == RabbitMQ
-	return c.ledger.takeWhere(dst, i, func(u *unsettled) bool {
-		return u.cons == cons || all && u.cons.mode == ackClient
+	return c.ledger.TakeWhere(dst, i+1, func(u *unsettled) bool {
+		return u.Data == cons || all && u.Data.mode == ackClient
 	})
-}
-
-// settling collects acknowledgements that go to the core together.
-type settling struct {
-	queue   *broker.Queue
-	outcome broker.Outcome
-	leases  []broker.Lease
 }
 
 // scratchKeep is how many entries of scratch a connection keeps.
 const scratchKeep = 1024
 
 func (c *conn) collect(q *broker.Queue, l broker.Lease, o broker.Outcome) {
-	s := &c.settling
-	if s.queue != q || s.outcome != o {
-		c.flushSettles()
-		s.queue, s.outcome = q, o
-	}
-	s.leases = append(s.leases, l)
+	c.settling.Collect(c.session, &c.turn, q, l, o)
 }
 
 // flushSettles gives the core the acknowledgements collected so far.
-func (c *conn) flushSettles() {
-	s := &c.settling
-	if len(s.leases) == 0 {
-		return
-	}
-	if c.session != nil {
-		c.session.Settle(&c.turn, s.queue, s.leases, s.outcome)
-	}
-	s.queue = nil
-	s.leases = s.leases[:0]
-	if cap(s.leases) > scratchKeep {
-		s.leases = nil
-	}
-}
+func (c *conn) flushSettles() { c.settling.Flush(c.session, &c.turn) }

@@ -1,19 +1,18 @@
 package stomp
 
 import (
-	"sync"
-
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/listeners/transport"
 )
 
 // Events a connection gets through its mailbox.
 const (
-	eventInbox  uint32 = iota + 1 // something is in the inbox
-	eventLogin                    // P is a *loginResult
-	eventClose                    // P is a *string: an operator closes the connection
-	eventAlarm                    // A is the alarms in force
-	eventRelief                   // the store takes publishes again
+	eventInbox    uint32 = iota + 1 // something is in the inbox
+	eventLogin                      // P is a *loginResult
+	eventClose                      // P is a *string: an operator closes the connection
+	eventAlarm                      // A is the alarms in force
+	eventRelief                     // the store takes publishes again
+	eventAppeared                   // P is an *appeared: a queue that wildcards stand for was made
 )
 
 // noteKind says what a note tells.
@@ -40,80 +39,6 @@ type receipt struct {
 	accepted bool
 }
 
-// inbox is where the core leaves deliveries and receipts for a connection. Any
-// goroutine may append, deliveries under their queue's lock, so that the order
-// here is the order of the queue; the connection's loop empties it. One event
-// in the loop's mailbox announces any number of notes.
-type inbox struct {
-	mu       sync.Mutex
-	closed   bool
-	rung     bool
-	notes    []note
-	receipts []receipt
-
-	// The loop's: what was taken out last, to be used again.
-	spareNotes    []note
-	spareReceipts []receipt
-}
-
-// inboxKeep is how many notes or receipts of memory an idle inbox keeps.
-const inboxKeep = 512
-
-// close makes the inbox refuse everything; what is in it is dropped.
-func (b *inbox) close() {
-	b.mu.Lock()
-	b.closed = true
-	b.notes, b.receipts = nil, nil
-	b.mu.Unlock()
-}
-
-// take empties the inbox. The slices are the caller's until giveBack.
-func (b *inbox) take() (notes []note, receipts []receipt) {
-	b.mu.Lock()
-	notes, receipts = b.notes, b.receipts
-	b.notes, b.receipts = b.spareNotes, b.spareReceipts
-	b.rung = false
-	b.mu.Unlock()
-	b.spareNotes, b.spareReceipts = nil, nil
-	return notes, receipts
-}
-
-func (b *inbox) giveBack(notes []note, receipts []receipt) {
-	clear(notes)
-	if cap(notes) <= inboxKeep {
-		b.spareNotes = notes[:0]
-	}
-	if cap(receipts) <= inboxKeep {
-		b.spareReceipts = receipts[:0]
-	}
-}
-
-// tell appends a note and announces it if nothing is announced yet.
-func (c *conn) tell(t *broker.Turn, n *note) {
-	b := &c.inbox
-	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
-		return
-	}
-	b.notes = append(b.notes, *n)
-	rung := b.rung
-	b.rung = true
-	b.mu.Unlock()
-	if !rung {
-		c.ring(t)
-	}
-}
-
-func (c *conn) ring(t *broker.Turn) {
-	ev := transport.Event{Kind: eventInbox}
-	if batch, ok := t.Bells.(*transport.Batch); ok && batch != nil {
-		batch.Add(c.link.Target(), ev)
-		return
-	}
-	c.link.Post(ev)
-}
-
 // sink is a connection as the core's session sees it.
 type sink conn
 
@@ -121,34 +46,22 @@ var _ broker.Sink = (*sink)(nil)
 
 // Deliver implements broker.Sink.
 func (s *sink) Deliver(t *broker.Turn, d broker.Delivery) {
-	(*conn)(s).tell(t, &note{kind: noteDeliver, delivery: d})
+	s.inbox.Tell(t, &note{kind: noteDeliver, delivery: d})
 }
 
 // GetResult implements broker.Sink.
 func (s *sink) GetResult(t *broker.Turn, ref uint64, d broker.Delivery, ok bool) {
-	(*conn)(s).tell(t, &note{kind: noteGet, ref: ref, delivery: d, ok: ok})
+	s.inbox.Tell(t, &note{kind: noteGet, ref: ref, delivery: d, ok: ok})
 }
 
 // Receipt implements broker.Sink.
 func (s *sink) Receipt(t *broker.Turn, id uint64, accepted bool) {
-	b := &s.inbox
-	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
-		return
-	}
-	b.receipts = append(b.receipts, receipt{ref: id, accepted: accepted})
-	rung := b.rung
-	b.rung = true
-	b.mu.Unlock()
-	if !rung {
-		(*conn)(s).ring(t)
-	}
+	s.inbox.Receipt(t, receipt{ref: id, accepted: accepted})
 }
 
 // Cancelled implements broker.Sink.
 func (s *sink) Cancelled(t *broker.Turn, sub *broker.Subscription) {
-	(*conn)(s).tell(t, &note{kind: noteCancelled, delivery: broker.Delivery{Sub: sub}})
+	s.inbox.Tell(t, &note{kind: noteCancelled, delivery: broker.Delivery{Sub: sub}})
 }
 
 // control is a connection as an operator reaches it, from any goroutine.
@@ -188,13 +101,15 @@ func (c *conn) Handle(ev transport.Event) {
 		}
 	case eventRelief:
 		c.resume(whyStore)
+	case eventAppeared:
+		c.join(ev.P.(*appeared))
 	}
 	c.flushSettles()
 }
 
 // readInbox carries out what the core has told.
 func (c *conn) readInbox() {
-	notes, receipts := c.inbox.take()
+	notes, receipts := c.inbox.Take()
 	for i := range receipts {
 		c.answered(receipts[i].ref, receipts[i].accepted)
 	}
@@ -214,6 +129,6 @@ func (c *conn) readInbox() {
 			c.answered(n.ref, n.ok)
 		}
 	}
-	c.inbox.giveBack(notes, receipts)
+	c.inbox.GiveBack(notes, receipts)
 	c.settleDeliveries()
 }

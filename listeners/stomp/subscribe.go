@@ -8,7 +8,9 @@ import (
 
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/broker/selector"
+	"github.com/hermodmq/hermod/listeners/delivery"
 	"github.com/hermodmq/hermod/listeners/stomp/wire"
+	"github.com/hermodmq/hermod/listeners/transport"
 )
 
 // ackMode is how a subscription's messages are acknowledged.
@@ -25,11 +27,10 @@ type consumer struct {
 	key       string // T_ and the id, or Q_ and the destination where there is none
 	dest      *destination
 	mode      ackMode
-	queue     string
-	sub       *broker.Subscription
-	kept      bool               // queue is a durable subscription of its own
-	passes    *selector.Selector // what the listener itself selects, nil for all
-	started   bool               // the receipt is written: messages may follow
+	source    source        // what it reads, unless that is several queues
+	fan       *broker.FanIn // what it reads then, else nil
+	kept      string        // the durable queue of its own, "" if it has none
+	started   bool          // the receipt is written: messages may follow
 	cancelled bool
 
 	subscription []byte // the header line, "" if the client gave no id
@@ -37,9 +38,13 @@ type consumer struct {
 
 	held    []broker.Delivery // not written yet: not started, or the link is full
 	holding bool              // in conn.holding
-	owes    bool              // in conn.owed
-	count   int               // deliveries written and not repaid
-	bytes   int
+}
+
+// source is a queue that a consumer reads; the core's subscription leads here.
+type source struct {
+	delivery.Account
+	cons   *consumer
+	passes *selector.Selector // what the listener itself selects, nil for all
 }
 
 // wish is what a SUBSCRIBE asks for beside its destination.
@@ -215,52 +220,40 @@ func (w *wish) readSelector() error {
 	return nil
 }
 
-// consume finds or makes the queue that a subscription reads and starts
-// reading.
+// consume finds or makes what a subscription reads and starts reading.
 func (c *conn) consume(cons *consumer, w *wish) error {
-	var err error
-	switch dest := cons.dest; dest.kind {
-	case destQueue:
-		err = c.consumeQueue(cons, w)
-	case destAMQQueue:
-		cons.queue = dest.name
-		err = c.start(cons, w)
-	case destTopic, destExchange:
-		err = c.consumeTopic(cons, w, dest.exchange, bindingKey(c.opt.Dialect, dest.key))
-	case destTempTopic:
-		err = c.consumeTopic(cons, w, topicExchange, c.tempTopic(dest.name))
-	case destTempQueue:
-		if c.opt.Dialect != ActiveMQ {
-			return refuse("Invalid destination", "'%s' is not a valid destination for 'SUBSCRIBE'\n", dest.text)
-		}
-		if cons.queue, err = c.tempQueue(dest.name); err == nil {
-			err = c.start(cons, w)
-		}
-	default:
-		return refuse("Invalid destination", "'%s' is not a valid destination for 'SUBSCRIBE'\n", dest.text)
+	dest := cons.dest
+	switch {
+	case dest.kind == destComposite, dest.wild:
+		return c.consumeSeveral(cons, w)
+	case dest.topical():
+		return c.consumeTopic(cons, w)
 	}
-	return err
+	queue, err := c.readyQueue(dest, w)
+	if err != nil {
+		return err
+	}
+	return c.start(cons, queue, w, false)
 }
 
-// consumeQueue reads a queue by its name. One that is there is taken as it is
-// unless the client describes it.
-func (c *conn) consumeQueue(cons *consumer, w *wish) error {
-	cons.queue = cons.dest.name
-	if w.explicit {
-		w.queue.Name = cons.queue
-		if _, err := c.session.DeclareQueue(&c.turn, w.queue, nil); err != nil {
-			return err
-		}
-		return c.start(cons, w)
+// readyQueue returns the queue that a destination names, made if need be. One
+// that is there is taken as it is unless the client describes it.
+func (c *conn) readyQueue(dest *destination, w *wish) (string, error) {
+	switch {
+	case dest.kind == destAMQQueue:
+		return dest.name, nil
+	case dest.kind == destTempQueue && c.opt.Dialect == ActiveMQ:
+		return c.tempQueue(dest.name)
+	case dest.kind != destQueue:
+		return "", refuse("Invalid destination", "'%s' is not a valid destination for 'SUBSCRIBE'\n", dest.text)
+	case w.explicit:
+		w.queue.Name = dest.name
+		_, err := c.session.DeclareQueue(&c.turn, w.queue, nil)
+		return dest.name, err
+	case c.session.VHost().Queue(dest.name) == nil:
+		return dest.name, c.makeQueue(dest.name)
 	}
-	err := c.start(cons, w)
-	var refused *broker.Error
-	if errors.As(err, &refused) && refused.Kind == broker.NotFound {
-		if err = c.makeQueue(cons.queue); err == nil {
-			err = c.start(cons, w)
-		}
-	}
-	return err
+	return dest.name, nil
 }
 
 // subscriptionPrefix begins the names of the queues of topic subscriptions.
@@ -268,50 +261,176 @@ const subscriptionPrefix = "stomp-subscription-"
 
 // consumeTopic reads what an exchange routes: from a queue of its own, or one
 // that lasts.
-func (c *conn) consumeTopic(cons *consumer, w *wish, exchange, key string) error {
-	d, jms, err := c.topicQueue(cons, w)
+func (c *conn) consumeTopic(cons *consumer, w *wish) error {
+	queue, err := c.topicQueue(cons, w, []*destination{cons.dest})
 	if err != nil {
 		return err
 	}
-	if cons.dest.kind == destExchange {
-		if err := c.session.DeclareExchange(&c.turn, broker.ExchangeDeclare{Name: exchange, Passive: true}, nil); err != nil {
-			return err
-		}
-	}
-	if _, err := c.session.DeclareQueue(&c.turn, d, nil); err != nil {
-		return err
-	}
-	cons.queue, cons.kept = d.Name, d.Durable
-	cons.passes, w.selector = w.selector, nil
-	err = c.session.Bind(&c.turn, broker.Binding{Source: exchange, Destination: d.Name, Key: key}, nil)
-	if err == nil {
-		err = c.startAs(cons, w, jms)
-	}
-	if err != nil && d.Exclusive {
-		_, _ = c.session.DeleteQueue(&c.turn, d.Name, false, false, nil)
+	cons.source.passes, w.selector = w.selector, nil
+	if err = c.start(cons, queue, w, subscriptionName(w.frame) != ""); err != nil {
+		c.dropOwn(cons, queue)
 	}
 	return err
 }
 
-// topicQueue describes the queue of a topic subscription; jms says that it is
-// a durable subscription of JMS, which has one reader at a time.
-func (c *conn) topicQueue(cons *consumer, w *wish) (d broker.QueueDeclare, jms bool, err error) {
+// consumeSeveral reads the queues of a list or of a name with wildcards. All
+// topics of a list share a queue, so that what fits several comes once.
+func (c *conn) consumeSeveral(cons *consumer, w *wish) error {
+	parts := cons.dest.parts
+	if cons.dest.kind != destComposite {
+		parts = []*destination{cons.dest}
+	}
+	var topics []*destination
+	for _, part := range parts {
+		if part.topical() {
+			topics = append(topics, part)
+		}
+	}
+	own, err := "", error(nil)
+	if len(topics) > 0 {
+		if own, err = c.topicQueue(cons, w, topics); err != nil {
+			return err
+		}
+	}
+	options := c.subscribeOptions(cons, w)
+	fan, err := c.session.OpenFanIn(broker.FanInOptions{
+		SubscribeOptions: options,
+		Appeared: func(queue string) {
+			c.link.Post(transport.Event{Kind: eventAppeared, P: &appeared{cons, queue}})
+		},
+		Opened: func(sub *broker.Subscription) {
+			src := &source{cons: cons}
+			if sub.Queue.Name() == own {
+				src.passes = w.selector
+			}
+			src.Sub, sub.Data = sub, src
+		},
+	})
+	if err != nil {
+		return err
+	}
+	// Nothing is delivered before all of it is there: what counts as settled by
+	// being sent could not be taken back.
+	c.session.SetFlow(&c.turn, false)
+	defer c.session.SetFlow(&c.turn, true)
+	if own != "" {
+		err = fan.Add(&c.turn, own, nil)
+	}
+	for i := 0; err == nil && i < len(parts); i++ {
+		switch part := parts[i]; {
+		case part.topical():
+		case part.wild:
+			fan.AddMatching(&c.turn, broker.Destination{Name: part.name}.Pattern())
+		default:
+			var queue string
+			if queue, err = c.readyQueue(part, w); err == nil {
+				err = fan.Add(&c.turn, queue, options.Filter)
+			}
+		}
+	}
+	if err != nil {
+		fan.Close(&c.turn)
+		c.dropOwn(cons, own)
+		return err
+	}
+	cons.fan = fan
+	c.remember(cons)
+	return nil
+}
+
+// appeared is a queue that a consumer's wildcards stand for.
+type appeared struct {
+	cons  *consumer
+	queue string
+}
+
+// join has a consumer of wildcards read a new queue.
+func (c *conn) join(a *appeared) {
+	if a.cons.fan != nil && !a.cons.cancelled && c.state == running {
+		a.cons.fan.Join(&c.turn, a.queue)
+	}
+}
+
+// dropOwn deletes the queue of a topic subscription that did not come about,
+// if it was made for nothing else.
+func (c *conn) dropOwn(cons *consumer, queue string) {
+	if cons.kept != queue && strings.HasPrefix(queue, subscriptionPrefix) {
+		_, _ = c.session.DeleteQueue(&c.turn, queue, true, true, nil)
+	}
+}
+
+// topicQueue makes the queue of a subscription to topics and binds it to them.
+func (c *conn) topicQueue(cons *consumer, w *wish, topics []*destination) (string, error) {
+	if name := subscriptionName(w.frame); name != "" {
+		return c.durableQueue(cons, w, topics, name)
+	}
+	d, err := c.topicDeclare(cons, w)
+	if err != nil {
+		return "", err
+	}
+	for _, dest := range topics {
+		if dest.kind == destExchange {
+			if err := c.session.DeclareExchange(&c.turn, broker.ExchangeDeclare{Name: dest.exchange, Passive: true}, nil); err != nil {
+				return "", err
+			}
+		}
+	}
+	broker.MarkSubscription(&d)
+	if _, err := c.session.DeclareQueue(&c.turn, d, nil); err != nil {
+		return "", err
+	}
+	if d.Durable {
+		cons.kept = d.Name
+	}
+	for _, dest := range topics {
+		exchange, key := dest.exchange, bindingKey(c.opt.Dialect, dest.key)
+		if dest.kind == destTempTopic {
+			exchange, key = topicExchange, c.tempTopic(dest.name)
+		}
+		if err := c.session.Bind(&c.turn, broker.Binding{Source: exchange, Destination: d.Name, Key: key}, nil); err != nil {
+			c.dropOwn(cons, d.Name)
+			return "", err
+		}
+	}
+	return d.Name, nil
+}
+
+// durableQueue is topicQueue for a durable subscription of JMS.
+func (c *conn) durableQueue(cons *consumer, w *wish, topics []*destination, name string) (string, error) {
+	if c.clientID == "" {
+		return "", refuse("Missing header", "A durable subscription needs a 'client-id' header in CONNECT\n")
+	}
+	if len(topics) != 1 || topics[0].kind != destTopic {
+		return "", refuse("Invalid destination", "'%s' is not a topic that a durable subscription can be for\n", cons.dest.text)
+	}
+	queue, err := c.session.OpenDurable(&c.turn, broker.Durable{
+		ClientID: c.clientID, Name: name, Pattern: bindingKey(c.opt.Dialect, topics[0].key), Selector: w.text, Args: w.queue.Args,
+	}, nil)
+	if inUse(err) {
+		return "", refuse("Durable consumer is in use", "Durable consumer is in use\n")
+	}
+	cons.kept = queue
+	return queue, err
+}
+
+// inUse reports whether the core refused to delete a queue that somebody reads.
+func inUse(err error) bool {
+	var refused *broker.Error
+	return errors.As(err, &refused) && refused.Kind == broker.Precondition
+}
+
+// topicDeclare describes the queue of a topic subscription, that of JMS's
+// durable ones excepted.
+func (c *conn) topicDeclare(cons *consumer, w *wish) (broker.QueueDeclare, error) {
 	f, d := w.frame, w.queue
 	d.Name = string(f.Get("x-queue-name"))
-	if name := subscriptionName(f); name != "" {
-		if c.clientID == "" {
-			return d, true, refuse("Missing header", "A durable subscription needs a 'client-id' header in CONNECT\n")
-		}
-		d.Name, d.Durable, d.AutoDelete, d.Exclusive = durableName(c.clientID, name), true, false, false
-		return d, true, nil
-	}
 	if lasting(f) {
 		if !w.hasID {
-			return d, false, refuse("Missing id", "Header 'id' is required for durable subscriptions\n")
+			return d, refuse("Missing id", "Header 'id' is required for durable subscriptions\n")
 		}
 		d.Durable = true
 		d.Name = orString(d.Name, keptName(cons.dest.text, w.id))
-		return d, false, nil
+		return d, nil
 	}
 	d.Durable = false
 	if _, given := f.Lookup("auto-delete"); !given {
@@ -323,7 +442,7 @@ func (c *conn) topicQueue(cons *consumer, w *wish) (d broker.QueueDeclare, jms b
 			d.Exclusive = true
 		}
 	}
-	return d, false, nil
+	return d, nil
 }
 
 // lasting reports whether a frame is about a durable subscription in
@@ -348,36 +467,35 @@ func keptName(dest, id string) string {
 	return subscriptionPrefix + base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
-// durableName is the queue of a durable subscription of JMS: the client id and
-// the subscription's name with a dot between, dots of their own escaped.
-func durableName(clientID, name string) string {
-	escape := strings.NewReplacer(`\`, `\\`, `.`, `\.`)
-	return escape.Replace(clientID) + "." + escape.Replace(name)
-}
-
-func (c *conn) start(cons *consumer, w *wish) error { return c.startAs(cons, w, false) }
-
-// startAs starts reading cons.queue.
-func (c *conn) startAs(cons *consumer, w *wish, exclusive bool) error {
-	o := broker.SubscribeOptions{
-		Queue: cons.queue, Tag: cons.key, NoAck: cons.mode == ackAuto, Exclusive: exclusive,
-		Prefetch: w.prefetch, Args: w.args,
-	}
-	if s := w.selector; s != nil {
-		b := c.broker
-		o.Filter = func(m *broker.Message) bool { return s.Matches(properties(b, m).lookup) }
-	}
+// start starts reading one queue.
+func (c *conn) start(cons *consumer, queue string, w *wish, exclusive bool) error {
+	cons.source.cons = cons
+	o := c.subscribeOptions(cons, w)
+	o.Queue, o.Exclusive, o.Data = queue, exclusive, &cons.source
 	sub, err := c.session.Subscribe(&c.turn, o)
 	if err != nil {
 		return err
 	}
-	cons.sub = sub
-	sub.Data = cons
+	cons.source.Sub = sub
+	c.remember(cons)
+	return nil
+}
+
+// subscribeOptions are what the core is to know of a wish beside the queue.
+func (c *conn) subscribeOptions(cons *consumer, w *wish) broker.SubscribeOptions {
+	o := broker.SubscribeOptions{Tag: cons.key, NoAck: cons.mode == ackAuto, Prefetch: w.prefetch, Args: w.args}
+	if s := w.selector; s != nil {
+		b := c.broker
+		o.Filter = func(m *broker.Message) bool { return s.Matches(properties(b, m).lookup) }
+	}
+	return o
+}
+
+func (c *conn) remember(cons *consumer) {
 	if c.consumers == nil {
 		c.consumers = make(map[string]*consumer)
 	}
 	c.consumers[cons.key] = cons
-	return nil
 }
 
 // unsubscribe carries out UNSUBSCRIBE.
@@ -395,8 +513,8 @@ func (c *conn) unsubscribe(f *wire.Frame) error {
 	switch {
 	case cons != nil:
 		c.stop(cons)
-		if cons.kept && lasting(f) {
-			queue = cons.queue
+		if lasting(f) {
+			queue = cons.kept
 		}
 	case hasID && hasDest && lasting(f):
 		queue = keptName(string(dest), string(id)) // of an earlier connection
@@ -428,9 +546,8 @@ func (c *conn) deleteDurable(f *wire.Frame, name string) error {
 	if c.clientID == "" {
 		return refuse("Missing header", "A durable subscription needs a 'client-id' header in CONNECT\n")
 	}
-	_, err := c.session.DeleteQueue(&c.turn, durableName(c.clientID, name), true, false, nil)
-	var refused *broker.Error
-	if errors.As(err, &refused) && refused.Kind == broker.Precondition {
+	_, err := c.session.DeleteQueue(&c.turn, broker.DurableSubscription(c.clientID, name).Name, true, false, nil)
+	if inUse(err) {
 		return refuse("Durable consumer is in use", "Durable consumer is in use\n")
 	}
 	if err != nil {
@@ -448,17 +565,26 @@ func (c *conn) deleteDurable(f *wire.Frame, name string) error {
 // ActiveMQ's.
 func (c *conn) stop(cons *consumer) {
 	c.flushSettles()
-	c.session.Unsubscribe(&c.turn, cons.sub)
+	c.leave(cons)
 	c.readInbox()
 	c.drop(cons)
-	if c.opt.Dialect == ActiveMQ && len(c.ledger.list) > 0 {
-		c.taken = c.ledger.takeWhere(c.taken[:0], len(c.ledger.list)-1, func(u *unsettled) bool { return u.cons == cons })
+	if c.opt.Dialect == ActiveMQ {
+		c.taken = c.ledger.TakeWhere(c.taken[:0], c.ledger.End(), func(u *unsettled) bool { return u.Data == cons })
 		for i := range c.taken {
-			c.collect(c.taken[i].queue, c.taken[i].lease, broker.Released)
+			c.collect(c.taken[i].Queue, c.taken[i].Lease, broker.Released)
 		}
 		clear(c.taken)
 	}
 	c.flushSettles()
+}
+
+// leave ends a consumer's subscriptions in the core.
+func (c *conn) leave(cons *consumer) {
+	if cons.fan != nil {
+		cons.fan.Close(&c.turn)
+		return
+	}
+	c.session.Unsubscribe(&c.turn, cons.source.Sub)
 }
 
 // drop forgets a consumer whose subscription has ended.
@@ -470,9 +596,16 @@ func (c *conn) drop(cons *consumer) {
 
 // cancelled tells the client that the broker ended a subscription.
 func (c *conn) cancelled(sub *broker.Subscription) {
-	cons, ok := sub.Data.(*consumer)
-	if !ok || cons.cancelled {
+	src, ok := sub.Data.(*source)
+	if !ok || src.cons.cancelled {
 		return
+	}
+	cons := src.cons
+	if cons.fan != nil {
+		if cons.fan.Left(sub) {
+			return
+		}
+		c.leave(cons)
 	}
 	c.drop(cons)
 	p := &problem{
@@ -521,8 +654,8 @@ func (c *conn) replyQueue(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cons.queue, cons.started = queue, true
-	return queue, c.start(cons, &wish{})
+	cons.started = true
+	return queue, c.start(cons, queue, &wish{}, false)
 }
 
 // tempTopic is the routing key of /temp-topic/name of this connection.

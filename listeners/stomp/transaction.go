@@ -132,11 +132,11 @@ func (c *conn) run(x *transaction, r reply) error {
 		}
 	}
 	for _, u := range x.settles {
-		s.Settle(&c.turn, u.entry.queue, []broker.Lease{u.entry.lease}, u.outcome)
+		s.Settle(&c.turn, u.entry.Queue, []broker.Lease{u.entry.Lease}, u.outcome)
 	}
 	ref := c.expect(r)
 	s.Commit(&c.turn, func(t *broker.Turn, err error) {
-		c.tell(t, &note{kind: noteReply, ref: ref, ok: err == nil})
+		c.inbox.Tell(t, &note{kind: noteReply, ref: ref, ok: err == nil})
 	})
 	c.published()
 	return nil
@@ -162,5 +162,5 @@ func (c *conn) restore(x *transaction) {
 	for i := range x.settles {
 		taken[i] = x.settles[i].entry
 	}
-	c.ledger.restore(taken)
+	c.ledger.Restore(taken)
 }

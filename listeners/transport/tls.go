@@ -55,7 +55,7 @@ func (s *tlsLayer) established(err error) {
 		return
 	}
 	state := s.tc.ConnectionState()
-	t.info.TLS = &state
+	t.info.TLS, t.info.identify = &state, t.lst.Identify
 	s.ready = true
 	t.secured()
 	t.resume(pausedHandshake)

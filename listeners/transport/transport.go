@@ -2,6 +2,7 @@ package transport
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
@@ -129,6 +130,20 @@ type Info struct {
 	TLS *tls.ConnectionState
 	// Opened is when the connection was accepted.
 	Opened time.Time
+
+	identify func(*x509.Certificate) string
+}
+
+// Identity is the name that the client's certificate proves, "" without one that was verified. i may be nil.
+func (i *Info) Identity() string {
+	if i == nil || i.TLS == nil || len(i.TLS.VerifiedChains) == 0 || len(i.TLS.PeerCertificates) == 0 {
+		return ""
+	}
+	cert := i.TLS.PeerCertificates[0]
+	if i.identify == nil {
+		return cert.Subject.CommonName
+	}
+	return i.identify(cert)
 }
 
 // Listener describes one listening socket. The zero value of a field is its default.
@@ -145,6 +160,8 @@ type Listener struct {
 	// TLS, when set, is spoken on every connection. Use GetConfigForClient or GetCertificate to change certificates
 	// while running.
 	TLS *tls.Config
+	// Identify says what a verified client certificate is called in [Info.Identity]; default its common name.
+	Identify func(*x509.Certificate) string
 	// ProxyProtocol demands a PROXY protocol header, version 1 or 2, before anything else. Danger: every client that
 	// can reach the listener can then claim any address.
 	ProxyProtocol bool

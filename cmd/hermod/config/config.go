@@ -41,6 +41,7 @@ type Config struct {
 	AMQP        AMQP        `koanf:"amqp"`
 	MQTT        MQTT        `koanf:"mqtt"`
 	STOMP       STOMP       `koanf:"stomp"`
+	AWS         AWS         `koanf:"aws"`
 	Log         Log         `koanf:"log"`
 }
 
@@ -54,6 +55,7 @@ type Listeners struct {
 	AMQP    AMQPListener    `koanf:"amqp"`
 	MQTT    MQTTListener    `koanf:"mqtt"`
 	STOMP   STOMPListener   `koanf:"stomp"`
+	AWS     AWSListener     `koanf:"aws"`
 	Metrics MetricsListener `koanf:"metrics"`
 }
 
@@ -77,6 +79,7 @@ type TLS struct {
 	KeyFile    string `koanf:"key_file"`
 	CAFile     string `koanf:"ca_file"`     // who signs client certificates
 	ClientAuth string `koanf:"client_auth"` // none, request, require
+	ClientName string `koanf:"client_name"` // what of a client certificate names its user: common_name, distinguished_name, dns, email, uri
 }
 
 // Auth says who may come in.
@@ -125,55 +128,47 @@ type Log struct {
 // defaults holds every key there is: a key that is not here does not exist.
 func defaults() map[string]any {
 	all := map[string]any{
-		"node.name":                        "hermod-1",
-		"data_dir":                         "./data",
-		"listeners.amqp.address":           ":5672",
-		"listeners.amqp.tls_address":       Off,
-		"listeners.amqp.proxy_protocol":    false,
-		"listeners.mqtt.address":           ":1883",
-		"listeners.mqtt.tls_address":       Off,
-		"listeners.mqtt.proxy_protocol":    false,
-		"listeners.mqtt.websocket_address": ":15675",
-		"listeners.mqtt.websocket_origins": []string{},
-		"listeners.metrics.address":        ":15692",
-		"listeners.metrics.pprof":          false,
-		"tls.cert_file":                    "",
-		"tls.key_file":                     "",
-		"tls.ca_file":                      "",
-		"tls.client_auth":                  "none",
-		"auth.default_user":                "guest",
-		"auth.default_password":            "guest",
-		"auth.loopback_users":              []string{"guest"},
-		"auth.anonymous":                   Off,
-		"limits.max_message_size":          "16MiB",
-		"limits.max_connections":           0,
-		"limits.memory":                    "60%",
-		"limits.disk_free":                 "1GiB",
-		"persistence.confirm":              "fsync",
-		"persistence.segment_size":         "64MiB",
-		"persistence.encryption_key_file":  "",
-		"definitions.import":               "",
-		"amqp.product":                     "RabbitMQ",
-		"amqp.version":                     "3.13.7",
-		"amqp.channel_max":                 2047,
-		"amqp.frame_max":                   131072,
-		"amqp.heartbeat":                   60,
-		"mqtt.vhost":                       "/",
-		"mqtt.ignore_colons":               false,
-		"mqtt.max_packet_size":             "16MiB",
-		"mqtt.max_keepalive":               0,
-		"mqtt.receive_maximum":             65535,
-		"mqtt.inflight":                    2048,
-		"mqtt.topic_aliases":               64,
-		"mqtt.max_subscriptions":           10000,
-		"mqtt.qos0_buffer":                 1000,
-		"mqtt.session_expiry_max":          0,
-		"mqtt.v3_session_expiry":           0,
-		"mqtt.keep_refused":                false,
-		"log.level":                        "info",
-		"log.format":                       "text",
+		"node.name":                            "hermod-1",
+		"data_dir":                             "./data",
+		"listeners.amqp.address":               ":5672",
+		"listeners.amqp.tls_address":           Off,
+		"listeners.amqp.proxy_protocol":        false,
+		"listeners.mqtt.address":               ":1883",
+		"listeners.mqtt.tls_address":           Off,
+		"listeners.mqtt.proxy_protocol":        false,
+		"listeners.mqtt.websocket_address":     ":15675",
+		"listeners.mqtt.websocket_tls_address": Off,
+		"listeners.mqtt.websocket_origins":     []string{},
+		"listeners.metrics.address":            ":15692",
+		"listeners.metrics.pprof":              false,
+		"tls.cert_file":                        "",
+		"tls.key_file":                         "",
+		"tls.ca_file":                          "",
+		"tls.client_auth":                      "none",
+		"tls.client_name":                      "common_name",
+		"auth.default_user":                    "guest",
+		"auth.default_password":                "guest",
+		"auth.loopback_users":                  []string{"guest"},
+		"auth.anonymous":                       Off,
+		"limits.max_message_size":              "16MiB",
+		"limits.max_connections":               0,
+		"limits.memory":                        "60%",
+		"limits.disk_free":                     "1GiB",
+		"persistence.confirm":                  "fsync",
+		"persistence.segment_size":             "64MiB",
+		"persistence.encryption_key_file":      "",
+		"definitions.import":                   "",
+		"amqp.product":                         "RabbitMQ",
+		"amqp.version":                         "3.13.7",
+		"amqp.channel_max":                     2047,
+		"amqp.frame_max":                       131072,
+		"amqp.heartbeat":                       60,
+		"log.level":                            "info",
+		"log.format":                           "text",
 	}
+	maps.Copy(all, mqttDefaults())
 	maps.Copy(all, stompDefaults())
+	maps.Copy(all, awsDefaults())
 	return all
 }
 
@@ -298,6 +293,10 @@ func (c *Config) validate() error {
 		{c.AMQP.Heartbeat < 0 || c.AMQP.Heartbeat > 65535, "amqp.heartbeat: 0 to 65535"},
 		{c.Listeners.MQTT.TLSAddress != Off && (c.TLS.CertFile == "" || c.TLS.KeyFile == ""),
 			"listeners.mqtt.tls_address: needs tls.cert_file and tls.key_file"},
+		{c.Listeners.MQTT.WebSocketTLS != Off && (c.TLS.CertFile == "" || c.TLS.KeyFile == ""),
+			"listeners.mqtt.websocket_tls_address: needs tls.cert_file and tls.key_file"},
+		{!oneOf(c.TLS.ClientName, "common_name", "distinguished_name", "dns", "email", "uri"),
+			"tls.client_name: common_name, distinguished_name, dns, email or uri"},
 		{!oneOf(c.TLS.ClientAuth, "none", "request", "require"), "tls.client_auth: none, request or require"},
 		{!oneOf(c.Log.Level, "debug", "info", "warn", "error"), "log.level: debug, info, warn or error"},
 		{!oneOf(c.Log.Format, "text", "json"), "log.format: text or json"},
@@ -307,6 +306,7 @@ func (c *Config) validate() error {
 	}
 	checks = append(checks, c.MQTT.checks()...)
 	checks = append(checks, c.stompChecks()...)
+	checks = append(checks, c.awsChecks()...)
 	for _, check := range checks {
 		if check.bad {
 			return fmt.Errorf("configuration: %s", check.text)

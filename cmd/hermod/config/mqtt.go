@@ -1,13 +1,24 @@
 package config
 
+import (
+	"regexp"
+	"slices"
+)
+
+func badPattern(s string) bool {
+	_, err := regexp.Compile(s)
+	return err != nil
+}
+
 // MQTTListener serves MQTT 3.1, 3.1.1 and 5.0.
 type MQTTListener struct {
 	Address       string `koanf:"address"`
 	TLSAddress    string `koanf:"tls_address"`
 	ProxyProtocol bool   `koanf:"proxy_protocol"` // every connection starts with a PROXY v1 or v2 header
 
-	WebSocket string   `koanf:"websocket_address"` // MQTT over WebSocket, at the paths /mqtt and /ws
-	Origins   []string `koanf:"websocket_origins"` // web origins whose pages may connect besides the server's own; * for all
+	WebSocket    string   `koanf:"websocket_address"`     // MQTT over WebSocket, at the paths /mqtt and /ws
+	WebSocketTLS string   `koanf:"websocket_tls_address"` // the same over TLS
+	Origins      []string `koanf:"websocket_origins"`     // web origins whose pages may connect besides the server's own; * for all
 }
 
 // MQTT are the limits and habits of the MQTT listener.
@@ -24,6 +35,69 @@ type MQTT struct {
 	SessionExpiryMax int64  `koanf:"session_expiry_max"` // seconds; 0: no bound
 	V3SessionExpiry  int64  `koanf:"v3_session_expiry"`  // seconds, of MQTT 3 sessions; 0: never
 	KeepRefused      bool   `koanf:"keep_refused"`       // acknowledge and drop what MQTT 3 clients may not publish
+
+	ConnectTimeout int `koanf:"connect_timeout"`  // seconds from accept to the end of the login
+	MaxConnectTime int `koanf:"max_connect_time"` // seconds a connection may last; 0: for ever
+	ConnectRate    int `koanf:"connect_rate"`     // connections per second; 0: no bound
+	PublishRate    int `koanf:"publish_rate"`     // messages a client may publish per second; 0: no bound
+	MaxLevels      int `koanf:"max_levels"`       // of a topic or filter
+
+	MaxQueued        int64  `koanf:"max_queued"`         // messages of QoS 1 and 2 that wait for a session; 0: no bound
+	MaxQueuedBytes   Size   `koanf:"max_queued_bytes"`   // and their bodies; 0: no bound
+	QueueOverflow    string `koanf:"queue_overflow"`     // reject-publish: refuse what is beyond; drop-head: drop the oldest
+	MaxRetained      int    `koanf:"max_retained"`       // retained messages of a virtual host
+	MaxRetainedBytes Size   `koanf:"max_retained_bytes"` // and the bytes they take
+
+	MaxQoS          int  `koanf:"max_qos"`              // highest QoS
+	Retain          bool `koanf:"retain"`               // retained messages are offered,
+	Wildcards       bool `koanf:"wildcards"`            // and so are wildcard filters,
+	Shared          bool `koanf:"shared_subscriptions"` // shared subscriptions,
+	SubscriptionIDs bool `koanf:"subscription_ids"`     // subscription identifiers
+	CheckPayload    bool `koanf:"check_payload_format"` // refuse payloads that claim to be UTF-8 and are not
+
+	BannedClients   []string `koanf:"banned_clients"`       // expressions; clients whose whole identifier matches one are refused
+	ResponseInfo    string   `koanf:"response_information"` // told to clients that ask; {client_id} stands for theirs; empty: none
+	ServerReference string   `koanf:"server_reference"`     // where clients are sent when the server shuts down
+	AuthMethods     []string `koanf:"auth_methods"`         // methods of enhanced authentication: SCRAM-SHA-256
+	SysInterval     int      `koanf:"sys_interval"`         // seconds between updates of $SYS topics; 0: there are none
+}
+
+func mqttDefaults() map[string]any {
+	return map[string]any{
+		"mqtt.vhost":                "/",
+		"mqtt.ignore_colons":        false,
+		"mqtt.max_packet_size":      "16MiB",
+		"mqtt.max_keepalive":        0,
+		"mqtt.receive_maximum":      65535,
+		"mqtt.inflight":             2048,
+		"mqtt.topic_aliases":        64,
+		"mqtt.max_subscriptions":    10000,
+		"mqtt.qos0_buffer":          1000,
+		"mqtt.session_expiry_max":   0,
+		"mqtt.v3_session_expiry":    0,
+		"mqtt.keep_refused":         false,
+		"mqtt.connect_timeout":      30,
+		"mqtt.max_connect_time":     0,
+		"mqtt.connect_rate":         0,
+		"mqtt.publish_rate":         0,
+		"mqtt.max_levels":           128,
+		"mqtt.max_queued":           1_000_000,
+		"mqtt.max_queued_bytes":     "1GiB",
+		"mqtt.queue_overflow":       "reject-publish",
+		"mqtt.max_retained":         5_000_000,
+		"mqtt.max_retained_bytes":   "1GiB",
+		"mqtt.max_qos":              2,
+		"mqtt.retain":               true,
+		"mqtt.wildcards":            true,
+		"mqtt.shared_subscriptions": true,
+		"mqtt.subscription_ids":     true,
+		"mqtt.check_payload_format": false,
+		"mqtt.banned_clients":       []string{},
+		"mqtt.response_information": "response/{client_id}",
+		"mqtt.server_reference":     "",
+		"mqtt.auth_methods":         []string{"SCRAM-SHA-256"},
+		"mqtt.sys_interval":         0,
+	}
 }
 
 func (m *MQTT) checks() []check {
@@ -36,6 +110,16 @@ func (m *MQTT) checks() []check {
 		{m.MaxSubscriptions < 1, "mqtt.max_subscriptions: 1 or more"},
 		{m.QoS0Buffer < 1, "mqtt.qos0_buffer: 1 or more"},
 		{m.SessionExpiryMax < 0 || m.SessionExpiryMax > 1<<32-1, "mqtt.session_expiry_max: 0 to 4294967295"},
+		{m.ConnectTimeout < 1, "mqtt.connect_timeout: 1 or more"},
+		{m.MaxConnectTime < 0 || m.ConnectRate < 0 || m.PublishRate < 0 || m.SysInterval < 0,
+			"mqtt.max_connect_time, connect_rate, publish_rate, sys_interval: not negative"},
+		{m.MaxLevels < 1 || m.MaxLevels > 65535, "mqtt.max_levels: 1 to 65535"},
+		{m.MaxQueued < 0 || m.MaxQueuedBytes < 0, "mqtt.max_queued, max_queued_bytes: not negative"},
+		{m.QueueOverflow != "reject-publish" && m.QueueOverflow != "drop-head", "mqtt.queue_overflow: reject-publish or drop-head"},
+		{m.MaxRetained < 1 || m.MaxRetainedBytes < 1, "mqtt.max_retained, max_retained_bytes: 1 or more"},
+		{m.MaxQoS < 0 || m.MaxQoS > 2, "mqtt.max_qos: 0, 1 or 2"},
+		{slices.ContainsFunc(m.BannedClients, badPattern), "mqtt.banned_clients: regular expressions"},
+		{slices.ContainsFunc(m.AuthMethods, func(s string) bool { return s != "SCRAM-SHA-256" }), "mqtt.auth_methods: SCRAM-SHA-256"},
 		{m.V3SessionExpiry < 0 || m.V3SessionExpiry > 1<<32-1, "mqtt.v3_session_expiry: 0 to 4294967295"},
 	}
 }

@@ -4,11 +4,12 @@ package config
 type STOMPListener struct {
 	Address       string   `koanf:"address"`
 	TLSAddress    string   `koanf:"tls_address"`
-	ProxyProtocol bool     `koanf:"proxy_protocol"`    // every connection starts with a PROXY v1 or v2 header
-	WebSocket     string   `koanf:"websocket_address"` // STOMP over WebSocket, at the paths /ws and /stomp
-	Origins       []string `koanf:"websocket_origins"` // web origins whose pages may connect besides the server's own; * for all
-	Dialect       string   `koanf:"dialect"`           // rabbitmq or activemq
-	TLSDialect    string   `koanf:"tls_dialect"`       // of the TLS listener; "" is that of the other
+	ProxyProtocol bool     `koanf:"proxy_protocol"`        // every connection starts with a PROXY v1 or v2 header
+	WebSocket     string   `koanf:"websocket_address"`     // STOMP over WebSocket, at the paths /ws and /stomp
+	WebSocketTLS  string   `koanf:"websocket_tls_address"` // the same over TLS
+	Origins       []string `koanf:"websocket_origins"`     // web origins whose pages may connect besides the server's own; * for all
+	Dialect       string   `koanf:"dialect"`               // rabbitmq or activemq
+	TLSDialect    string   `koanf:"tls_dialect"`           // of the TLS listener; "" is that of the other
 }
 
 // STOMP configures what the STOMP listeners have in common.
@@ -25,20 +26,21 @@ type STOMP struct {
 // stompDefaults are the defaults of the keys of STOMP.
 func stompDefaults() map[string]any {
 	return map[string]any{
-		"listeners.stomp.address":           ":61613",
-		"listeners.stomp.tls_address":       Off,
-		"listeners.stomp.websocket_address": ":15674",
-		"listeners.stomp.websocket_origins": []string{},
-		"listeners.stomp.proxy_protocol":    false,
-		"listeners.stomp.dialect":           "rabbitmq",
-		"listeners.stomp.tls_dialect":       "",
-		"stomp.default_vhost":               "/",
-		"stomp.unknown_host":                "dialect",
-		"stomp.max_headers":                 1000,
-		"stomp.max_header_line":             "32KiB",
-		"stomp.max_header_bytes":            "128KiB",
-		"stomp.content_type_binary":         false,
-		"stomp.dead_letter_queue":           "ActiveMQ.DLQ",
+		"listeners.stomp.address":               ":61613",
+		"listeners.stomp.tls_address":           Off,
+		"listeners.stomp.websocket_address":     ":15674",
+		"listeners.stomp.websocket_tls_address": Off,
+		"listeners.stomp.websocket_origins":     []string{},
+		"listeners.stomp.proxy_protocol":        false,
+		"listeners.stomp.dialect":               "rabbitmq",
+		"listeners.stomp.tls_dialect":           "",
+		"stomp.default_vhost":                   "/",
+		"stomp.unknown_host":                    "dialect",
+		"stomp.max_headers":                     1000,
+		"stomp.max_header_line":                 "32KiB",
+		"stomp.max_header_bytes":                "128KiB",
+		"stomp.content_type_binary":             false,
+		"stomp.dead_letter_queue":               "ActiveMQ.DLQ",
 	}
 }
 
@@ -48,6 +50,8 @@ func (c *Config) stompChecks() []check {
 		{!oneOf(c.Listeners.STOMP.TLSDialect, "", "rabbitmq", "activemq"), "listeners.stomp.tls_dialect: rabbitmq or activemq"},
 		{c.Listeners.STOMP.TLSAddress != Off && (c.TLS.CertFile == "" || c.TLS.KeyFile == ""),
 			"listeners.stomp.tls_address: needs tls.cert_file and tls.key_file"},
+		{c.Listeners.STOMP.WebSocketTLS != Off && (c.TLS.CertFile == "" || c.TLS.KeyFile == ""),
+			"listeners.stomp.websocket_tls_address: needs tls.cert_file and tls.key_file"},
 		{!oneOf(c.STOMP.UnknownHost, "dialect", "refuse", "ignore"), "stomp.unknown_host: dialect, refuse or ignore"},
 		{c.STOMP.DefaultVHost == "", "stomp.default_vhost: must not be empty"},
 		{c.STOMP.MaxHeaders < 10 || c.STOMP.MaxHeaders > 10000, "stomp.max_headers: 10 to 10000"},

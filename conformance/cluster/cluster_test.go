@@ -1,0 +1,131 @@
+package cluster
+
+import (
+	"context"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hermodmq/hermod/conformance/harness"
+)
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	harness.RemoveBinary()
+	os.Exit(status)
+}
+
+func number(name string, otherwise uint64) uint64 {
+	if n, err := strconv.ParseUint(os.Getenv(name), 10, 64); err == nil {
+		return n
+	}
+	return otherwise
+}
+
+// newWorld starts a cluster of three.
+func newWorld(t *testing.T, extra ...string) *world {
+	t.Helper()
+	w := &world{history: newHistory(), seed: number("CLUSTER_SEED", uint64(time.Now().UnixNano()))}
+	var err error
+	if w.cluster, err = newCluster(3, t.TempDir(), extra...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Close)
+	if err := w.start(); err != nil {
+		t.Fatalf("%v\n%s", err, w.logs())
+	}
+	if w.leader(serveLimit) < 0 {
+		t.Fatalf("no node serves\n%s%s", w.states(), w.logs())
+	}
+	return w
+}
+
+// load starts the clients of every protocol. The result ends publishers and
+// then, when what they published has arrived, consumers.
+func (w *world) load() (end func()) {
+	publishing, stopPublishing := context.WithCancel(context.Background())
+	consuming, stopConsuming := context.WithCancel(context.Background())
+	var publishers, consumers sync.WaitGroup
+	w.mqttSubscriber(consuming, &consumers, "cluster/session")
+	for i, c := range []client{
+		{"consumer", amqpConsumer(queuePlain, false), portAMQP},
+		{"consumer in transactions", amqpConsumer(queueTx, true), portAMQP},
+		{"consumer in transactions", amqpConsumer(queueTx2, true), portAMQP},
+		{"STOMP consumer", stompConsumer, portSTOMP},
+	} {
+		w.forever(consuming, &consumers, i, c)
+	}
+	for i, c := range []client{
+		{"publisher", amqpPublisher, portAMQP},
+		{"publisher", amqpPublisher, portAMQP},
+		{"transactor", amqpTransactor, portAMQP},
+		{"STOMP publisher", stompPublisher, portSTOMP},
+	} {
+		w.forever(publishing, &publishers, 100+i, c)
+	}
+	w.mqttPublisher(publishing, &publishers, "cluster/session", queueMQTT, 1)
+	w.mqttPublisher(publishing, &publishers, "cluster/once", queueOnce, 2)
+	return func() {
+		stopPublishing()
+		publishers.Wait()
+		w.calm(time.Minute)
+		stopConsuming()
+		consumers.Wait()
+	}
+}
+
+// judge drains what is left through the serving node and accounts for all.
+func (w *world) judge(t *testing.T) {
+	t.Helper()
+	l := w.leader(serveLimit)
+	if l < 0 {
+		t.Fatalf("no node serves at the end\n%s%s", w.states(), w.logs())
+	}
+	if err := w.drainAMQP(w.addresses(portAMQP, l)[0]); err != nil {
+		t.Fatalf("drain: %v\n%s", err, w.logs())
+	}
+	found, sum := w.account()
+	t.Log(sum)
+	for _, v := range found.violations() {
+		t.Error(v)
+	}
+	if sum.confirmed == 0 || sum.settled == 0 || sum.commits == 0 {
+		t.Error("nothing was confirmed, settled or committed: the run proves nothing")
+	}
+	if t.Failed() {
+		t.Log(w.logs())
+	}
+}
+
+// TestNothingConfirmedIsLost breaks a loaded cluster again and again.
+func TestNothingConfirmedIsLost(t *testing.T) {
+	w := newWorld(t)
+	rounds := number("CLUSTER_ROUNDS", 12)
+	t.Logf("seed: CLUSTER_SEED=%d CLUSTER_ROUNDS=%d, namespaces: %v", w.seed, rounds, w.net != nil)
+	rng := rand.New(rand.NewPCG(w.seed, 0))
+	end := w.load()
+	for range rounds {
+		f := faults[rng.IntN(len(faults))]
+		if f.fabric && w.net == nil {
+			continue
+		}
+		t.Logf("%s", f.name)
+		rest(t.Context(), someTime(rng, time.Second))
+		if err := f.do(t.Context(), w, rng); err != nil {
+			t.Fatalf("%s: %v", f.name, err)
+		}
+		if rng.IntN(3) > 0 { // else the next fault finds the cluster in the middle of it
+			if err := w.settleDown(); err != nil {
+				t.Fatalf("%s: %v", f.name, err)
+			}
+		}
+	}
+	if err := w.settleDown(); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	w.judge(t)
+}

@@ -1,0 +1,27 @@
+// Package cluster runs three real hermod processes as one cluster, breaks
+// them and the network between them in seeded ways while stock clients publish
+// and consume, and then accounts for every message.
+//
+// The nodes live in network namespaces that are joined by a switch in user
+// space ([fabric]): links can be cut in one direction or both, slowed down and
+// delayed, without touching the machine's own network. Where namespaces or TUN
+// devices are not allowed the nodes listen on loopback addresses, and the
+// schedules that need a network of their own are skipped, by name.
+//
+// What must hold after the last fault and a complete drain ([history]):
+//
+//   - a message whose publish was confirmed is consumed at least once;
+//   - a message whose settlement was confirmed is not delivered again;
+//   - the messages of one publisher in one queue are first delivered in the
+//     order in which they were published;
+//   - the messages of a committed transaction are all there, those of one whose
+//     commit was not answered are there all or not at all;
+//   - nothing appears that was never published;
+//   - the definitions are equal, whichever node serves.
+//
+// A message that comes twice should say so (redelivered). How many come twice,
+// and how many of those without the flag, is reported.
+//
+// CLUSTER_ROUNDS sets the number of faults (default 12), CLUSTER_SEED repeats
+// the choices of a run, which prints its seed.
+package cluster

@@ -1,0 +1,2 @@
+// Package openwire serves OpenWire, the protocol of ActiveMQ's JMS clients.
+package openwire
