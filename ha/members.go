@@ -159,6 +159,27 @@ func (l *Log) founds() (bool, error) {
 	}
 }
 
+// Greet checks that a node of a cluster with this one's secret answers at
+// address.
+func (l *Log) Greet(address string) error {
+	if l.opts.Peers == nil {
+		return errors.New("ha: there is no port for peers")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), memberTimeout)
+	defer cancel()
+	var reply helloReply
+	if err := l.opts.Peers.call(ctx, address, "hello", struct{}{}, &reply); err != nil {
+		return err
+	}
+	switch {
+	case !reply.Member:
+		return fmt.Errorf("%s belongs to no cluster yet", address)
+	case reply.Name == l.opts.NodeID:
+		return fmt.Errorf("%s is called %q, too: give each node its own node.name", address, reply.Name)
+	}
+	return nil
+}
+
 // contacts are the addresses of the others, and whether this node is the first
 // of all.
 func (l *Log) contacts() (others []string, first bool) {

@@ -483,3 +483,14 @@ func resetLog(fsys vfs.FS, dir string, m manifest) error {
 }
 
 var _ raft.SnapshotStore = (*snapshots)(nil)
+
+// Found makes an empty log in dir that begins behind index, of a cluster of the
+// node of that name alone: what goes with a restored store.
+func Found(dir, name string, index uint64) error {
+	return resetLog(vfs.OS(), dir, manifest{
+		Index: index, Term: 1, ConfigurationIndex: index,
+		Configuration: raft.Configuration{Servers: []raft.Server{{
+			Suffrage: raft.Voter, ID: raft.ServerID(name), Address: raft.ServerAddress(name),
+		}}},
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/knadh/koanf/parsers/yaml"
@@ -42,12 +43,14 @@ type Config struct {
 	MQTT        MQTT        `koanf:"mqtt"`
 	STOMP       STOMP       `koanf:"stomp"`
 	AWS         AWS         `koanf:"aws"`
+	HA          HA          `koanf:"ha"`
 	Log         Log         `koanf:"log"`
 }
 
 // Node names this process.
 type Node struct {
-	Name string `koanf:"name"` // shown to clients as cluster_name and in listings
+	Name        string        `koanf:"name"`         // shown to clients as cluster_name and in listings; each node of a cluster has its own
+	ClockOffset time.Duration `koanf:"clock_offset"` // added to the wall clock, for tests of clocks that differ
 }
 
 // Listeners are the sockets. Each address is host:port, :port or "off".
@@ -169,6 +172,7 @@ func defaults() map[string]any {
 	maps.Copy(all, mqttDefaults())
 	maps.Copy(all, stompDefaults())
 	maps.Copy(all, awsDefaults())
+	maps.Copy(all, haDefaults())
 	return all
 }
 
@@ -201,7 +205,7 @@ func Load(src Source) (*Config, error) {
 	err = k.UnmarshalWithConf("", c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
 		Result: c, TagName: "koanf", WeaklyTypedInput: true, ErrorUnused: true,
 		DecodeHook: mapstructure.ComposeDecodeHookFunc(
-			mapstructure.TextUnmarshallerHookFunc(), mapstructure.StringToSliceHookFunc(",")),
+			mapstructure.TextUnmarshallerHookFunc(), mapstructure.StringToTimeDurationHookFunc(), mapstructure.StringToSliceHookFunc(",")),
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
@@ -307,6 +311,7 @@ func (c *Config) validate() error {
 	checks = append(checks, c.MQTT.checks()...)
 	checks = append(checks, c.stompChecks()...)
 	checks = append(checks, c.awsChecks()...)
+	checks = append(checks, c.haChecks()...)
 	for _, check := range checks {
 		if check.bad {
 			return fmt.Errorf("configuration: %s", check.text)
