@@ -144,6 +144,11 @@ func (s *Session) checkWrite(ex *Exchange, m *Message) error {
 	return nil
 }
 
+// CheckSend checks what sending to a queue by its name needs where protocols
+// know destinations and no exchanges: the right to write to the queue itself,
+// beside what Publish checks. The answer holds until Control.Refresh.
+func (s *Session) CheckSend(queue string) error { return s.allow(opWrite, queue, false) }
+
 // CheckUserID checks a message's user-id property: it must name the user of
 // the connection unless that one may impersonate others.
 func (s *Session) CheckUserID(id string) error {

@@ -23,6 +23,8 @@ type Durable struct {
 	Pattern  string // of the topic: Destination.Pattern
 	Selector string // "" for none; the listener applies it
 	Args     Table  // more arguments of the queue
+
+	DeadLetters string // see QueueDeclare
 }
 
 // OpenDurable finds or makes the queue of a durable subscription and binds it
@@ -34,6 +36,7 @@ func (s *Session) OpenDurable(t *Turn, d Durable, done func(*Turn)) (queue strin
 	declare := DurableSubscription(d.ClientID, d.Name)
 	declare.Args = append(declare.Args, Field{Name: topicArgument, Value: d.Pattern}, Field{Name: selectorArgument, Value: d.Selector})
 	declare.Args = append(declare.Args, d.Args...)
+	declare.DeadLetters = d.DeadLetters
 	if q := s.vhost.queue(declare.Name); q != nil && q.otherDurable(&d) {
 		if _, err := s.DeleteQueue(t, declare.Name, true, false, nil); err != nil {
 			return "", err

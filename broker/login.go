@@ -26,6 +26,22 @@ func (b *Broker) Login(c Credentials) (*User, error) {
 	return b.admitted(b.identify(c), c)
 }
 
+// LoginAtOnce is Login where that takes no time: the client presents no password,
+// or one that was accepted a moment ago. ok is false if Login has to be asked; the
+// client is neither admitted nor refused then. An event loop may call it.
+func (b *Broker) LoginAtOnce(c Credentials) (u *User, ok bool) {
+	if c.Mechanism != "EXTERNAL" && c.Mechanism != "ANONYMOUS" {
+		a := b.auth.account(c.User)
+		if a == nil || !b.logins.known(a, b.logins.digest(c.User, c.Password), b.now.Load()) {
+			return nil, false
+		}
+		u, err := b.admitted(a, c)
+		return u, err == nil
+	}
+	u, err := b.admitted(b.identify(c), c)
+	return u, err == nil
+}
+
 // ScramName is the name of the mechanism NewScram is for.
 const ScramName = password.ScramName
 

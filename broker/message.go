@@ -128,7 +128,8 @@ type Properties struct {
 	ContentType     string
 	ContentEncoding string
 	CorrelationID   string
-	ReplyTo         string
+	ReplyTo         string // the name of a queue, or what its sender meant
+	ReplyTopic      bool   // ReplyTo is a key of TopicExchange
 	MessageID       string
 	Type            string
 	UserID          string

@@ -64,8 +64,13 @@ func (p *plan) add(m *Message, q *Queue, x put) {
 // offer plans a publish of m to q, asking q's overflow policy and deduplication
 // first. It reports whether q refused. See admit for published.
 func (p *plan) offer(t *Turn, m *Message, q *Queue, at int64, published bool) (refused bool) {
-	if m = q.formed(t, m); m == nil {
-		return false
+	if formed := q.formed(t, m); formed != m {
+		if m = formed; m == nil {
+			return false
+		}
+		if m.Notes != nil && m.Notes.DeliverAt > max(at, t.Now) {
+			at = m.Notes.DeliverAt
+		}
 	}
 	x := put{stored: q.stores(m), level: q.level(m), at: at}
 	if q.gated.Load() {

@@ -3,8 +3,8 @@ package broker
 // PublishAll publishes several messages as one: after a crash all of them are
 // there or none, and one receipt, if receipt is not 0, says that all are
 // durable. If one is refused for want of permission or its exchange is not
-// there, none is published. In a transaction they join it. Receipt and Facts of
-// the single ones are ignored. Errors as Publish.
+// there, none is published. In a transaction they join it. Receipts of the
+// single ones are ignored. Errors as Publish.
 func (s *Session) PublishAll(t *Turn, pubs []Publish, receipt uint64) (PublishResult, error) {
 	type routed struct {
 		msg    *Message
@@ -13,9 +13,11 @@ func (s *Session) PublishAll(t *Turn, pubs []Publish, receipt uint64) (PublishRe
 	}
 	list := make([]routed, 0, len(pubs))
 	var replies []*Message
+	var facts []Definition
 	direct := true
 	for i := range pubs {
 		p := &pubs[i]
+		facts = append(facts, p.Facts...)
 		if p.Exchange == "" && isReplyName(p.Msg.RoutingKey) {
 			replies = append(replies, p.Msg)
 			continue
@@ -54,7 +56,7 @@ func (s *Session) PublishAll(t *Turn, pubs []Publish, receipt uint64) (PublishRe
 			s.tx.publish(x.msg, x.queues, x.at)
 		}
 		return r, nil
-	case direct && s.inflight.Load() == 0:
+	case direct && s.inflight.Load() == 0 && len(facts) == 0:
 		for _, x := range list {
 			for _, q := range x.queues {
 				r.Rejected = q.accept(t, x.msg, x.at) || r.Rejected
@@ -69,7 +71,8 @@ func (s *Session) PublishAll(t *Turn, pubs []Publish, receipt uint64) (PublishRe
 			plan.refused = plan.offer(t, x.msg, q, x.at, true) || plan.refused
 		}
 	}
-	if len(plan.puts) == 0 && !plan.duplicate {
+	plan.batch.Definitions = append(plan.batch.Definitions, facts...)
+	if len(plan.puts)+len(facts) == 0 && !plan.duplicate {
 		r.Rejected = plan.refused
 		plan.recycle()
 		return r, nil

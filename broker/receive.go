@@ -505,3 +505,23 @@ func (q *Queue) clearDelayed() {
 	d.clear()
 	d.last, d.floor = last, last+1
 }
+
+// Has reports whether the message at a place is in the queue, ready or leased.
+// It says no of what only the store has.
+func (q *Queue) Has(p Place) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed || q.stream != nil || int(p.Level) >= len(q.lanes) {
+		return false
+	}
+	l := &q.lanes[p.Level]
+	return l.find(p.Seq, p.Sub) >= 0 || q.leaseAt(p) >= 0
+}
+
+// Nudge wakes who waits, if there is something: a receiver that was woken and
+// did not take anything calls it.
+func (q *Queue) Nudge(t *Turn) {
+	q.mu.Lock()
+	q.notify()
+	q.leave(t)
+}

@@ -39,8 +39,21 @@ suite amqp 20m
 suite mqtt 20m
 suite websocket 10m
 suite stomp 10m
+suite sqs 20m
+suite sns 10m
 suite tls 10m
+suite interop 10m
+suite openwire 20m
 suite crash 60m
+status=0
+"$here/browser/run.sh" >"$logs/browser.log" 2>"$logs/browser.err" || status=$?
+if grep -q '^no chromium' "$logs/browser.log" && [ "$status" -eq 0 ]; then
+	echo "== browser: skipped, $(cat "$logs/browser.log")"
+else
+	read -r p f < <(sed -nE 's/^browser: ([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$logs/browser.log" | grep . || echo 0 1)
+	add browser "$p" "$f" "$status"
+	[ "$status" -eq 0 ] || tail -100 "$logs/browser.err"
+fi
 status=0
 "$here/clients/run.sh" >"$logs/clients.log" 2>"$logs/clients.err" || status=$?
 sed 's/^/   /' "$logs/clients.log"

@@ -67,6 +67,9 @@ func (c *Call) BaseURL() string {
 // before it is answered.
 func (c *Call) OnGone(f func()) { c.exchange.OnGone(f) }
 
+// Run has f called soon on the goroutine that serves the client's connection.
+func (c *Call) Run(t *broker.Turn, f func(t *broker.Turn)) { c.exchange.Run(t, f) }
+
 // Reply answers with 200 and takes body over; an empty one is an answer
 // without output.
 func (c *Call) Reply(t *broker.Turn, body []byte) {

@@ -45,7 +45,8 @@ type lane struct {
 }
 
 type wait struct {
-	done func(t *broker.Turn, accepted bool)
+	done   func(t *broker.Turn, r broker.PublishResult, accepted bool)
+	result broker.PublishResult
 }
 
 var errNoUser = errors.New("no such user")
@@ -123,17 +124,39 @@ func (c *Caller) lane() *lane { return &c.lanes[c.next.Add(1)%callerLanes] }
 // error is returned: at commit if the message is stored, else before Publish
 // returns.
 func (c *Caller) Publish(t *broker.Turn, p broker.Publish, done func(t *broker.Turn, accepted bool)) (broker.PublishResult, error) {
+	return c.PublishFully(t, p, func(t *broker.Turn, _ broker.PublishResult, accepted bool) { done(t, accepted) })
+}
+
+// PublishFully is Publish whose done also gets the result.
+func (c *Caller) PublishFully(t *broker.Turn, p broker.Publish, done func(t *broker.Turn, r broker.PublishResult, accepted bool)) (broker.PublishResult, error) {
+	return c.publish(t, done, func(s *broker.Session, receipt uint64) (broker.PublishResult, error) {
+		p.Receipt = receipt
+		return s.Publish(t, p)
+	})
+}
+
+// PublishAll publishes several messages as one: all of them are there or none.
+func (c *Caller) PublishAll(t *broker.Turn, list []broker.Publish, done func(t *broker.Turn, r broker.PublishResult, accepted bool)) (broker.PublishResult, error) {
+	return c.publish(t, done, func(s *broker.Session, receipt uint64) (broker.PublishResult, error) {
+		return s.PublishAll(t, list, receipt)
+	})
+}
+
+func (c *Caller) publish(
+	t *broker.Turn, done func(*broker.Turn, broker.PublishResult, bool), f func(s *broker.Session, receipt uint64) (broker.PublishResult, error),
+) (broker.PublishResult, error) {
 	l := c.lane()
 	l.mu.Lock()
 	id := l.wait(done)
-	p.Receipt = uint64(id) + 1
-	r, err := l.session.Publish(t, p)
+	r, err := f(l.session, uint64(id)+1)
 	if err != nil || !r.Pending {
 		l.take(id)
+	} else {
+		l.waits[id].result = r // the receipt cannot come before the lock is free
 	}
 	l.mu.Unlock()
 	if err == nil && !r.Pending {
-		done(t, !r.Rejected)
+		done(t, r, !r.Rejected)
 	}
 	return r, err
 }
@@ -147,31 +170,31 @@ func (c *Caller) Do(f func(s *broker.Session) error) error {
 }
 
 // wait keeps done and returns where.
-func (l *lane) wait(done func(*broker.Turn, bool)) uint32 {
+func (l *lane) wait(done func(*broker.Turn, broker.PublishResult, bool)) uint32 {
 	if n := len(l.free); n > 0 {
 		id := l.free[n-1]
 		l.free = l.free[:n-1]
 		l.waits[id].done = done
 		return id
 	}
-	l.waits = append(l.waits, wait{done})
+	l.waits = append(l.waits, wait{done: done})
 	return uint32(len(l.waits) - 1)
 }
 
-func (l *lane) take(id uint32) func(*broker.Turn, bool) {
-	done := l.waits[id].done
-	l.waits[id].done = nil
+func (l *lane) take(id uint32) wait {
+	w := l.waits[id]
+	l.waits[id] = wait{}
 	l.free = append(l.free, id)
-	return done
+	return w
 }
 
 // Receipt implements broker.Sink.
 func (l *lane) Receipt(t *broker.Turn, id uint64, accepted bool) {
 	l.mu.Lock()
-	done := l.take(uint32(id - 1))
+	w := l.take(uint32(id - 1))
 	l.mu.Unlock()
-	if done != nil {
-		done(t, accepted)
+	if w.done != nil {
+		w.done(t, w.result, accepted)
 	}
 }
 

@@ -168,6 +168,9 @@ func (e *Endpoint) register(r *registration) { e.services = append(e.services, r
 // Core is the broker behind the endpoint.
 func (e *Endpoint) Core() *broker.Broker { return e.core }
 
+// Now is the time.
+func (e *Endpoint) Now() time.Time { return e.opt.Now() }
+
 // Region is the configured region.
 func (e *Endpoint) Region() string { return e.opt.Region }
 
@@ -205,6 +208,9 @@ type Peer struct {
 type Exchange interface {
 	Respond(t *broker.Turn, r wire.Response)
 	OnGone(f func())
+	// Run has f called on the goroutine that serves the client's connection, never
+	// before it returns.
+	Run(t *broker.Turn, f func(t *broker.Turn))
 }
 
 // Serve answers one request.

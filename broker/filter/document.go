@@ -187,3 +187,16 @@ func (p *parser) name() (string, bool) {
 	p.space()
 	return name, true
 }
+
+// AppendElements appends the scalars of a document that is an array.
+func (d *Document) AppendElements(dst []Value) []Value {
+	if len(d.nodes) == 0 || d.nodes[0].kind != array {
+		return dst
+	}
+	for i := 1; i < d.nodes[0].end; i = d.nodes[i].end {
+		if n := &d.nodes[i]; n.kind != object && n.kind != array {
+			dst = append(dst, Value{n.kind, n.text, n.num, n.yes})
+		}
+	}
+	return dst
+}

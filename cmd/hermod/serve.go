@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/hermodmq/hermod/bridge/endpoint"
 	"github.com/hermodmq/hermod/bridge/message"
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/cmd/hermod/admin"
@@ -28,6 +29,7 @@ import (
 	"github.com/hermodmq/hermod/listeners/amqp"
 	"github.com/hermodmq/hermod/listeners/http"
 	"github.com/hermodmq/hermod/listeners/mqtt"
+	"github.com/hermodmq/hermod/listeners/openwire"
 	"github.com/hermodmq/hermod/listeners/stomp"
 	"github.com/hermodmq/hermod/listeners/transport"
 	"github.com/hermodmq/hermod/persistence"
@@ -77,6 +79,7 @@ type node struct {
 	store  *persistence.Store
 	core   *broker.Broker
 	server *transport.Server
+	aws    *endpoint.Endpoint
 	mqtt   *mqtt.Server   // for metrics
 	certs  *certificates  // nil until a TLS listener wants them
 	stop   []func() error // metrics and admin
@@ -134,7 +137,7 @@ func (n *node) open() error {
 // serveClients recovers the core, which on a cluster waits until this node is
 // the active one, and opens what clients connect to.
 func (n *node) serveClients() error {
-	return inOrder(n.openCore, n.openServer, n.openListeners, n.openMQTT, n.openSTOMP, n.openAWS)
+	return inOrder(n.openCore, n.openServices, n.openServer, n.openListeners, n.openMQTT, n.openSTOMP, n.openOpenWire, n.openAWS)
 }
 
 func inOrder(steps ...func() error) error {
@@ -256,6 +259,7 @@ func (n *node) openCore() error {
 	options.Converters[broker.FormatAMQP091] = amqp.Converter{}
 	options.Converters[broker.FormatMQTT] = mqtt.Converter{}
 	options.Converters[broker.FormatSTOMP] = stomp.Converter{}
+	options.Converters[broker.FormatOpen] = openwire.Converter{}
 	options.Converters[broker.FormatAWS] = message.Converter{}
 	core, err := broker.New(options)
 	if err != nil {

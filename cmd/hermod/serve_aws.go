@@ -5,25 +5,68 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/hermodmq/hermod/bridge/aws"
 	"github.com/hermodmq/hermod/bridge/endpoint"
+	"github.com/hermodmq/hermod/bridge/sqs"
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/cmd/hermod/config"
 	"github.com/hermodmq/hermod/listeners/transport"
 	"github.com/hermodmq/hermod/listeners/web"
 )
 
-// openAWS opens the endpoint of the AWS services.
+// openServices makes the AWS services, whose settings of queues are in force
+// for every protocol and whether their listener is on or not, and starts their
+// clock.
+func (n *node) openServices() error {
+	ep, err := n.newEndpoint()
+	if err != nil {
+		return err
+	}
+	n.aws = ep
+	t := newTurn()
+	defer endTurn(t)
+	queues := sqs.New(t, ep, sqs.Options{
+		InFlight: n.config.AWS.InFlight, StrictTiming: n.config.AWS.StrictTiming, Logger: n.log.With("component", "sqs"),
+	})
+	n.every(tickInterval, queues.Tick)
+	return n.openSNS(ep, queues)
+}
+
+// every calls f again and again until the node stops.
+func (n *node) every(interval time.Duration, f func(t *broker.Turn)) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		t := newTurn()
+		for {
+			select {
+			case now := <-ticker.C:
+				t.Now = now.UnixMilli()
+				f(t)
+				endTurn(t)
+			case <-quit:
+				return
+			}
+		}
+	}()
+	n.stop = append(n.stop, func() error {
+		close(quit)
+		<-done
+		return nil
+	})
+}
+
+// openAWS opens the listeners of the AWS services.
 func (n *node) openAWS() error {
 	l := n.config.Listeners.AWS
 	if l.Address == config.Off && l.TLSAddress == config.Off {
 		return nil
 	}
-	ep, err := n.newEndpoint()
-	if err != nil {
-		return err
-	}
+	ep := n.aws
 	options := web.Options{Logger: n.log.With("component", "aws"), Refuse: refuseAWS}
 	handler := web.HandlerFunc(func(t *broker.Turn, x *web.Exchange) { ep.Serve(t, x.Request, peerOf(x.Info()), x) })
 	plain := transport.Listener{

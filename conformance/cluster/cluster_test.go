@@ -25,13 +25,14 @@ func number(name string, otherwise uint64) uint64 {
 	return otherwise
 }
 
-// newWorld starts a cluster of three.
-func newWorld(t *testing.T, extra ...string) *world {
+// newWorld starts a cluster of three. prepare, which may be nil, changes the
+// nodes' settings first.
+func newWorld(t *testing.T, prepare func(nodes []*node)) *world {
 	t.Helper()
 	w := &world{history: newHistory(), seed: number("CLUSTER_SEED", uint64(time.Now().UnixNano()))}
-	var err error
-	if w.cluster, err = newCluster(3, t.TempDir(), extra...); err != nil {
-		t.Fatal(err)
+	w.cluster = newCluster(3, t.TempDir(), true)
+	if prepare != nil {
+		prepare(w.nodes)
 	}
 	t.Cleanup(w.Close)
 	if err := w.start(); err != nil {
@@ -102,9 +103,27 @@ func (w *world) judge(t *testing.T) {
 
 // TestNothingConfirmedIsLost breaks a loaded cluster again and again.
 func TestNothingConfirmedIsLost(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, nil)
 	rounds := number("CLUSTER_ROUNDS", 12)
 	t.Logf("seed: CLUSTER_SEED=%d CLUSTER_ROUNDS=%d, namespaces: %v", w.seed, rounds, w.net != nil)
+	w.endure(t, rounds, faults)
+}
+
+// TestClocksThatDisagree: minutes between the nodes' clocks change nothing of
+// what was confirmed, whichever of them serves; leases rest on time that passed,
+// not on what clocks say.
+func TestClocksThatDisagree(t *testing.T) {
+	w := newWorld(t, func(nodes []*node) {
+		nodes[1].extra = []string{"node.clock_offset=5m"}
+		nodes[2].extra = []string{"node.clock_offset=-5m"}
+	})
+	t.Logf("seed: CLUSTER_SEED=%d", w.seed)
+	w.endure(t, 3, []fault{{"kill the leader", false, killLeader}, {"freeze the leader", false, freezeLeader}, {"hand over", false, handOver}})
+}
+
+// endure breaks a loaded cluster again and again, and judges.
+func (w *world) endure(t *testing.T, rounds uint64, faults []fault) {
+	t.Helper()
 	rng := rand.New(rand.NewPCG(w.seed, 0))
 	end := w.load()
 	for range rounds {

@@ -38,20 +38,26 @@ type node struct {
 	broker *harness.Broker
 }
 
-// settings of a node: every listener on its own address.
+// settings of a node: every listener on its own address. A node without peers
+// is what everybody runs who has no cluster.
 func (n *node) settings() []string {
-	return append([]string{
+	list := []string{
 		"node.name=" + n.name,
 		"listeners.amqp.address=" + net.JoinHostPort(n.addr, portAMQP),
 		"listeners.mqtt.address=" + net.JoinHostPort(n.addr, portMQTT),
 		"listeners.stomp.address=" + net.JoinHostPort(n.addr, portSTOMP),
 		"listeners.metrics.address=" + net.JoinHostPort(n.addr, portMetrics),
 		"auth.loopback_users=",
-		"ha.enabled=true",
-		"ha.bind=" + net.JoinHostPort(n.addr, portRaft),
-		"ha.peers=" + n.peers,
-		"ha.secret=" + secret,
-	}, n.extra...)
+	}
+	if strings.Contains(n.peers, ",") {
+		list = append(list,
+			"ha.enabled=true",
+			"ha.bind="+net.JoinHostPort(n.addr, portRaft),
+			"ha.peers="+n.peers,
+			"ha.secret="+secret,
+		)
+	}
+	return append(list, n.extra...)
 }
 
 // start runs the node, again if it ran before, and returns when it says that
@@ -90,12 +96,16 @@ type cluster struct {
 	http   *http.Client
 }
 
-// newCluster prepares n nodes; nothing runs yet. Close ends and removes what
-// it started.
-func newCluster(n int, dir string, extra ...string) (*cluster, error) {
+// newCluster prepares n nodes; nothing runs yet. With apart they get a network
+// of their own if the machine allows it; figures are taken without, because a
+// switch in user space costs what it connects. Close ends and removes what it
+// started.
+func newCluster(n int, dir string, apart bool) *cluster {
 	c := &cluster{}
-	if f, err := newFabric(n + 1); err == nil {
-		c.net, c.client = f, f.hosts[n]
+	if apart {
+		if f, err := newFabric(n + 1); err == nil {
+			c.net, c.client = f, f.hosts[n]
+		}
 	}
 	c.http = &http.Client{Timeout: time.Second, Transport: &http.Transport{
 		DialContext:       func(ctx context.Context, _, addr string) (net.Conn, error) { return c.dial(ctx, addr) },
@@ -103,18 +113,18 @@ func newCluster(n int, dir string, extra ...string) (*cluster, error) {
 	}}
 	var peers []string
 	for i := range n {
-		m := &node{name: fmt.Sprintf("n%d", i+1), dir: filepath.Join(dir, fmt.Sprintf("n%d", i+1)), addr: fmt.Sprintf("127.77.0.%d", i+1), extra: extra}
+		m := &node{name: fmt.Sprintf("n%d", i+1), dir: filepath.Join(dir, fmt.Sprintf("n%d", i+1)), addr: fmt.Sprintf("127.77.0.%d", i+1)}
 		if c.net != nil {
 			m.host = c.net.hosts[i]
 			m.addr = m.host.addr.String()
 		}
-		peers = append(peers, m.name+"="+net.JoinHostPort(m.addr, portRaft))
+		peers = append(peers, net.JoinHostPort(m.addr, portRaft))
 		c.nodes = append(c.nodes, m)
 	}
 	for _, m := range c.nodes {
 		m.peers = strings.Join(peers, ",")
 	}
-	return c, nil
+	return c
 }
 
 // start runs the nodes named by their indexes, all of them if none is, at the

@@ -137,6 +137,7 @@ var quiet = []string{
 	"listeners.stomp.address=off",
 	"listeners.stomp.websocket_address=off",
 	"listeners.aws.address=off",
+	"listeners.openwire.address=off",
 	"limits.disk_free=1MiB",
 }
 

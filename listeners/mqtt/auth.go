@@ -111,13 +111,14 @@ func (o *Options) method(name string) Method {
 // authenticate begins the enhanced authentication that a CONNECT asks for.
 func (c *conn) authenticate(m Method, data []byte) error {
 	vhost, _ := c.credentials()
+	c.userName = c.connect.Username
 	c.auth = &authentication{method: m, vhost: vhost}
 	c.auth.exchange = m.Start(c.authPeer(false))
 	return c.authStep(data)
 }
 
 func (c *conn) authPeer(again bool) Peer {
-	return Peer{ClientID: c.clientID, Username: c.connect.Username, Loopback: c.loopback(), Again: again}
+	return Peer{ClientID: c.clientID, Username: c.userName, Loopback: c.loopback(), Again: again}
 }
 
 // authStep gives data to the exchange, off the loop; input waits meanwhile.

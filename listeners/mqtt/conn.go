@@ -51,8 +51,9 @@ type conn struct {
 	needed   int   // bytes of that packet
 
 	version  wire.Version
-	connect  wire.Connect
-	assigned bool // the client id is ours
+	connect  *wire.Connect // until the client is let in
+	userName string        // with an authentication method only
+	assigned bool          // the client id is ours
 	clientID string
 	asked    uint32 // session expiry the client wants, and
 	expiry   uint32 // the one it gets

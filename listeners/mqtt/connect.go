@@ -15,7 +15,7 @@ var protocolNames = map[wire.Version]string{wire.V31: "MQTT 3.1", wire.V311: "MQ
 // onConnect checks a CONNECT and starts the login.
 func (c *conn) onConnect(body []byte) error {
 	p, err := wire.DecodeConnect(body)
-	c.connect, c.version = p, p.Version
+	c.connect, c.version = &p, p.Version
 	if err != nil {
 		return c.refuseConnect(err)
 	}
@@ -40,19 +40,20 @@ func (c *conn) onConnect(body []byte) error {
 	case w != nil && w.Retain && c.opt.NoRetain:
 		return c.refuseWith(wire.RetainNotSupported, "retained messages are not supported") // [MQTT-3.2.2-13]
 	}
+	props := p.Props
 	// What is kept beyond this call must not alias the transport's buffer.
 	c.connect.Props = nil
 	if w := c.connect.Will; w != nil {
 		w.Payload = append([]byte(nil), w.Payload...)
 		w.Props = append(wire.Properties(nil), w.Props...)
 	}
-	if v, ok := p.Props.Find(wire.AuthMethod); ok {
+	if v, ok := props.Find(wire.AuthMethod); ok {
 		m := c.opt.method(string(v.Data))
 		if m == nil {
 			return c.refuseWith(wire.BadAuthenticationMethod, "authentication method is not supported")
 		}
 		c.connect.Password = nil
-		v, _ = p.Props.Find(wire.AuthData)
+		v, _ = props.Find(wire.AuthData)
 		if err := c.authenticate(m, v.Data); err != nil {
 			return c.refuseConnect(err)
 		}
@@ -68,7 +69,7 @@ const maxClientID = 65000
 
 // readProperties takes what the client says about itself.
 func (c *conn) readProperties() {
-	p := &c.connect
+	p := c.connect
 	c.maxPacket = int(p.Props.Number(wire.MaximumPacketSize, 0))
 	c.aliasMax = min(uint16(p.Props.Number(wire.TopicAliasMaximum, 0)), c.opt.TopicAliases)
 	c.quota = min(int(p.Props.Number(wire.ReceiveMaximum, 65535)), int(c.opt.Inflight))
@@ -89,7 +90,7 @@ func (c *conn) readProperties() {
 
 // credentials are what the client presents, and the virtual host it wants.
 func (c *conn) credentials() (vhost string, cred broker.Credentials) {
-	p := &c.connect
+	p := c.connect
 	cred = broker.Credentials{Mechanism: "PLAIN", User: p.Username, Password: string(p.Password), Loopback: c.loopback()}
 	vhost = c.opt.VHost
 	if !c.opt.IgnoreColons {
@@ -137,6 +138,12 @@ func (c *conn) login(vhost string, cred broker.Credentials) error {
 		return c.refuseWith(wire.BadUserNameOrPassword, "user name is missing")
 	}
 	b, r := c.broker, &loginResult{vhost: vhost, how: cred.Mechanism}
+	if u, ok := b.LoginAtOnce(cred); ok {
+		r.user = u
+		c.state = authenticating
+		c.loggedIn(r)
+		return nil
+	}
 	queued := c.link.Offload(func() transport.Event {
 		r.user, r.err = b.Login(cred)
 		return transport.Event{Kind: eventLogin, P: r}
@@ -166,6 +173,8 @@ func (c *conn) loggedIn(r *loginResult) {
 	c.state = claiming
 	if c.srv.claim(c, sessionKey{r.vhost, c.clientID}, c.core.VHost()) {
 		c.granted()
+	} else {
+		c.pause(whyLogin)
 	}
 }
 
@@ -187,18 +196,26 @@ func (c *conn) enter(r *loginResult) error {
 		return err
 	}
 	c.core = core
-	c.pub = core.VHost().OpenSession(core, (*publisher)(c))
 	c.alarms = c.broker.Alarms()
 	if w := c.connect.Will; w != nil {
 		if !publishable(w.Topic) {
 			return refuse(wire.NotAuthorized, "will topic is reserved")
 		}
 		c.key = appendKey(c.key[:0], w.Topic)
-		if err := c.pub.CheckTopic(true, exchange, string(c.key)); err != nil {
+		if err := c.publisher().CheckTopic(true, exchange, string(c.key)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// publisher is the client's conversation with the core. Clients that only listen
+// have none.
+func (c *conn) publisher() *broker.Session {
+	if c.pub == nil {
+		c.pub = c.core.VHost().OpenSession(c.core, (*publisher)(c))
+	}
+	return c.pub
 }
 
 func addrString(a net.Addr) string {
@@ -229,7 +246,6 @@ func (c *conn) granted() {
 	s.present, s.expiry, s.ended = true, c.expiry, 0
 	s.durable = s.durable || c.expiry > 0
 	s.will, s.willAt = c.connect.Will, 0
-	c.connect.Will = nil
 	c.deadline = 0
 	c.limit = c.opt.MaxPacketSize
 	s.mail.open(c.link.Target())
@@ -238,6 +254,7 @@ func (c *conn) granted() {
 	c.srv.counters.connects.Add(1)
 	c.watchSys()
 	c.connack(present)
+	c.connect = nil
 	c.resume(whyLogin)
 	c.resend()
 	if err := s.resume(&c.turn); err != nil {

@@ -80,7 +80,7 @@ func (Converter) Properties(m *broker.Message) (*broker.Properties, error) {
 		case wire.CorrelationData:
 			p.CorrelationID = string(v.Data)
 		case wire.ResponseTopic:
-			p.ReplyTo = string(topic.Slashes(nil, v.Data))
+			p.ReplyTo, p.ReplyTopic = string(topic.Slashes(nil, v.Data)), true
 		case wire.UserProperty:
 			p.Headers = append(p.Headers, broker.Field{Name: string(v.Name), Value: string(v.Data)})
 		}

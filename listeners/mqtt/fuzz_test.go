@@ -52,7 +52,7 @@ func begin(w *world, c *client, durable bool) {
 	k := c.c
 	k.begin()
 	k.version, k.clientID, k.quota = c.v, "fuzz", 10
-	k.connect = wire.Connect{Version: c.v, CleanStart: true}
+	k.connect = &wire.Connect{Version: c.v, CleanStart: true}
 	if durable {
 		k.expiry = 100
 	}

@@ -143,7 +143,7 @@ func (c *conn) take(p *wire.Publish) error {
 	if p.QoS == 2 && s.durable {
 		pub.Facts = []broker.Definition{s.receivedFact(p.PacketID)}
 	}
-	r, err := c.pub.Publish(&c.turn, pub)
+	r, err := c.publisher().Publish(&c.turn, pub)
 	if err != nil {
 		if p.QoS > 0 {
 			c.acks.pop()
@@ -156,7 +156,7 @@ func (c *conn) take(p *wire.Publish) error {
 		pending++
 	}
 	if p.QoS == 2 {
-		s.received[p.PacketID] = struct{}{}
+		s.noteReceived(p.PacketID)
 		if !r.Routed && s.durable {
 			c.broker.StoreFacts(pub.Facts, c.whenStored(number))
 			pending++

@@ -117,7 +117,7 @@ func (v *Server) Recover(t *broker.Turn) error {
 	}
 	for _, d := range v.broker.TakeFacts(kindReceived) {
 		if s, pid := v.sessionOf(d); s != nil {
-			s.received[pid] = struct{}{}
+			s.noteReceived(pid)
 		} else {
 			drop(d)
 		}
@@ -180,6 +180,9 @@ func (s *session) recoverSent(pid uint16, value []byte) bool {
 	o := &outgoing{pid: pid, qos: 2, stored: true, state: released}
 	if value[0] == sentPublish {
 		o.state = expected
+		if s.expected == nil {
+			s.expected = make(map[uint64]*outgoing)
+		}
 		s.expected[seq] = o
 	}
 	s.out.add(o)

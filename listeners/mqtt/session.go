@@ -79,14 +79,11 @@ func (v *Server) newSession(key sessionKey, host *broker.VHost) *session {
 // reset forgets all state that is not the core's or the store's.
 func (s *session) reset() {
 	s.present, s.durable, s.expiry, s.ended, s.will, s.willAt = false, false, 0, 0, nil, 0
-	s.feeds = [2]feed{
-		{queue: queueName("mqtt-subscription-", s.key.client) + "qos0"},
-		{queue: queueName("mqtt-subscription-", s.key.client) + "qos1", qos: 1},
-	}
+	s.feeds = [2]feed{{}, {qos: 1}}
 	s.srv.counters.subscriptions.Add(-int64(len(s.list)))
-	s.subs, s.list, s.out, s.retained = make(map[string]*subscription), nil, outbox{}, nil
+	s.subs, s.list, s.out, s.retained = nil, nil, outbox{}, nil
 	s.index = nil
-	s.received, s.expected = make(map[uint16]struct{}), make(map[uint64]*outgoing)
+	s.received, s.expected = nil, nil
 	s.forgetMatches()
 }
 
@@ -126,7 +123,7 @@ func (s *session) restore(r subRecord) {
 	} else if s.srv.opt.isSys(sub.match) {
 		sub.sys = true
 	} else if sub.options.QoS() > 0 {
-		s.feeds[1].made = true
+		s.own(1).made = true
 	}
 	s.add(sub)
 }
@@ -138,6 +135,9 @@ func (sub *subscription) join(g *group) {
 
 func (s *session) add(sub *subscription) {
 	s.srv.counters.subscriptions.Add(1)
+	if s.subs == nil {
+		s.subs = make(map[string]*subscription)
+	}
 	s.subs[sub.filter] = sub
 	s.list = append(s.list, sub)
 	s.forgetMatches()
@@ -185,9 +185,18 @@ func (s *session) feedOf(sub *subscription) *feed {
 	case sub.group != nil:
 		return &sub.feed
 	case sub.options.QoS() == 0:
-		return &s.feeds[0]
+		return s.own(0)
 	}
-	return &s.feeds[1]
+	return s.own(1)
+}
+
+// own is the session's own queue of that QoS, which has a name from now on.
+func (s *session) own(qos int) *feed {
+	f := &s.feeds[qos]
+	if f.queue == "" {
+		f.queue = queueName("mqtt-subscription-", s.key.client) + "qos" + string('0'+rune(qos))
+	}
+	return f
 }
 
 // declare makes the queue of a feed if need be, with the rights of d.
@@ -247,11 +256,11 @@ func (s *session) subscribeTo(t *broker.Turn, o broker.SubscribeOptions, f *feed
 
 // bindAll declares a feed and binds it for every subscription it carries.
 func (s *session) bindAll(t *broker.Turn, f *feed) error {
-	core := s.consume()
 	for _, sub := range s.list {
 		if s.feedOf(sub) != f {
 			continue
 		}
+		core := s.consume()
 		if err := s.declare(t, f, core); err != nil {
 			return err
 		}
@@ -362,6 +371,13 @@ func (s *session) end(t *broker.Turn) {
 		s.core = nil
 	}
 	s.reset()
+}
+
+func (s *session) noteReceived(pid uint16) {
+	if s.received == nil {
+		s.received = make(map[uint16]struct{})
+	}
+	s.received[pid] = struct{}{}
 }
 
 func (s *session) forgetReceived(pid uint16) {

@@ -149,7 +149,7 @@ const maxFilter = 60_000
 
 func (c *conn) joinGroup(sub *subscription, k groupKey) error {
 	s := c.session
-	g, err := c.srv.join(&c.turn, k, c.pub)
+	g, err := c.srv.join(&c.turn, k, c.publisher())
 	if err != nil {
 		return err
 	}
@@ -167,10 +167,10 @@ func (c *conn) joinGroup(sub *subscription, k groupKey) error {
 func (c *conn) bind(sub, old *subscription) error {
 	s := c.session
 	f := s.feedOf(sub)
-	if err := s.declare(&c.turn, f, c.pub); err != nil {
+	if err := s.declare(&c.turn, f, c.publisher()); err != nil {
 		return err
 	}
-	if err := c.pub.Bind(&c.turn, f.binding(sub), nil); err != nil {
+	if err := c.publisher().Bind(&c.turn, f.binding(sub), nil); err != nil {
 		return err
 	}
 	if old != nil {

@@ -247,7 +247,7 @@ func (c *conn) unwatchSys() {
 
 // subscribeSys takes a subscription to $SYS topics.
 func (c *conn) subscribeSys(sub, old *subscription) error {
-	if err := c.pub.CheckTopic(false, exchange, sub.pattern()); err != nil {
+	if err := c.publisher().CheckTopic(false, exchange, sub.pattern()); err != nil {
 		return err
 	}
 	if sub.options &^= 3; old != nil {

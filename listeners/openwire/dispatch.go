@@ -11,7 +11,7 @@ import (
 // sender did not.
 func plain(m *broker.Message) bool {
 	n := m.Notes
-	return n == nil || len(n.Deaths) == 0 && !n.StripTTL && n.DropHeaders == nil && n.ReplyTo == ""
+	return n == nil || len(n.Deaths) == 0 && !n.StripTTL && n.DropHeaders == nil && n.ReplyTo == "" && n.Occurrence == 0
 }
 
 // goesTo reports whether a delivery shows the destination that the message
@@ -61,6 +61,11 @@ func (d *dispatch) decorate(w *wire.Message, m *broker.Message) {
 		w.MessageID = messageID("", d.Sequence)
 	}
 	w.MessageID.BrokerSequenceID = d.Sequence
+	if m.Notes != nil && m.Notes.Occurrence > 0 {
+		// A message that comes again is another one: clients drop what they saw.
+		w.MessageID.TextView = ""
+		w.MessageID.ProducerID.Value += int64(m.Notes.Occurrence) << 32
+	}
 	if m.Notes != nil {
 		decorateDead(w, m)
 	}
@@ -87,7 +92,7 @@ const (
 func decorateDead(w *wire.Message, m *broker.Message) {
 	n := m.Notes
 	if n.ReplyTo != "" {
-		w.ReplyTo = replyIn(m.Format, n.ReplyTo)
+		w.ReplyTo = replyIn(n.ReplyTo, false)
 	}
 	if len(n.Deaths) == 0 && !n.StripTTL {
 		return
@@ -105,7 +110,7 @@ func decorateDead(w *wire.Message, m *broker.Message) {
 		if w.OriginalDestination.IsNull() {
 			w.OriginalDestination = wire.Destination{Kind: wire.TypeQueue, Name: n.Deaths[0].Queue}
 		}
-		properties.Set(propDeadCause, "java.lang.Throwable: "+deathText(&n.Deaths[0]))
+		properties.Set(propDeadCause, deathText(&n.Deaths[0]))
 		if !w.Persistent {
 			properties.Set(propDeliveryMode, "NON_PERSISTENT")
 			w.Persistent = true
@@ -114,15 +119,20 @@ func decorateDead(w *wire.Message, m *broker.Message) {
 	setProperties(w, properties)
 }
 
-// deathText is the reason of a death in words.
+// deathText is the reason of a death as a Throwable: what its consumer said, or
+// in words.
 func deathText(d *broker.Death) string {
+	const throwable = "java.lang.Throwable: "
+	if d.Cause != "" {
+		return d.Cause
+	}
 	switch d.Reason {
 	case broker.DeathExpired:
-		return "Message Expired"
+		return throwable + "Message Expired"
 	case broker.DeathDeliveryLimit:
-		return "Exceeded redelivery policy limit"
+		return throwable + "Exceeded redelivery policy limit"
 	case broker.DeathMaxLen:
-		return "Queue is full"
+		return throwable + "Queue is full"
 	}
-	return "Rejected by a consumer"
+	return throwable + "Rejected by a consumer"
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/hermodmq/hermod/broker"
@@ -59,10 +60,9 @@ func (Converter) Properties(m *broker.Message) (*broker.Properties, error) {
 		case "correlation-id":
 			first(&p.CorrelationID, text)
 		case "reply-to":
-			if q := queueOf(text); q != "" {
-				text = q
+			if p.ReplyTo == "" {
+				p.ReplyTo, p.ReplyTopic = addressOf(text)
 			}
-			first(&p.ReplyTo, text)
 		case "amqp-message-id":
 			first(&p.MessageID, text)
 		case "type":
@@ -113,7 +113,7 @@ func reserved(name string) bool {
 
 // appendForeign appends, in canonical form, the headers of a message that
 // arrived over another protocol.
-func appendForeign(dst []byte, b *broker.Broker, m *broker.Message) []byte {
+func appendForeign(dst []byte, d Dialect, b *broker.Broker, m *broker.Message) []byte {
 	p, err := b.Properties(m)
 	if err != nil || p == nil {
 		p = new(broker.Properties)
@@ -121,7 +121,7 @@ func appendForeign(dst []byte, b *broker.Broker, m *broker.Message) []byte {
 	dst = appendField(dst, "content-type", p.ContentType)
 	dst = appendField(dst, "content-encoding", p.ContentEncoding)
 	dst = appendField(dst, "correlation-id", p.CorrelationID)
-	dst = appendField(dst, "reply-to", p.ReplyTo)
+	dst = appendField(dst, "reply-to", replyAddress(d, p))
 	dst = appendField(dst, "amqp-message-id", p.MessageID)
 	dst = appendField(dst, "type", p.Type)
 	dst = appendField(dst, "user-id", p.UserID)
@@ -149,6 +149,17 @@ func appendForeign(dst []byte, b *broker.Broker, m *broker.Message) []byte {
 		dst = wire.AppendLine(dst, f.Name, valueText(f.Value))
 	}
 	return dst
+}
+
+// replyAddress is where a client of dialect d sends its answer to.
+func replyAddress(d Dialect, p *broker.Properties) string {
+	switch {
+	case p.ReplyTopic:
+		return string(appendName([]byte(topicPrefix), d, p.ReplyTo))
+	case strings.HasPrefix(p.ReplyTo, "/"):
+		return string(appendName([]byte(queuePrefix), d, p.ReplyTo))
+	}
+	return p.ReplyTo
 }
 
 func appendField(dst []byte, name, value string) []byte {

@@ -184,7 +184,7 @@ func (c *conn) appendHeaders(dst []byte, d *broker.Delivery) []byte {
 	m := d.Msg
 	native := lines(m)
 	if m.Format != broker.FormatSTOMP {
-		c.foreign = appendForeign(c.foreign[:0], c.broker, m)
+		c.foreign = appendForeign(c.foreign[:0], c.opt.Dialect, c.broker, m)
 		native = c.foreign
 		if cap(c.foreign) > nativeKeep {
 			c.foreign = nil

@@ -258,16 +258,25 @@ func bindingKey(d Dialect, key string) string {
 	return topic.ActiveMQ(key)
 }
 
-// queueOf is the queue that an address of ours in reply-to names, "" if it
-// names none.
-func queueOf(text string) string {
+// addressOf is the queue or the topic that an address in reply-to names; what
+// is no address of ours is the name of a queue.
+func addressOf(text string) (name string, isTopic bool) {
 	for _, prefix := range []string{replyPrefix, queuePrefix, amqQueuePrefix} {
-		if rest, ok := strings.CutPrefix(text, prefix); ok {
-			if name, ok := decodeName(RabbitMQ, rest); ok {
-				return name
-			}
-			return rest
+		if rest, ok := strings.CutPrefix(text, prefix); ok && rest != "" {
+			return decoded(rest), false
 		}
 	}
-	return ""
+	for _, prefix := range []string{topicPrefix, exchangePrefix + topicExchange + "/"} {
+		if rest, ok := strings.CutPrefix(text, prefix); ok && rest != "" {
+			return decoded(rest), true
+		}
+	}
+	return text, false
+}
+
+func decoded(rest string) string {
+	if name, ok := decodeName(RabbitMQ, rest); ok {
+		return name
+	}
+	return rest
 }

@@ -167,9 +167,7 @@ const (
 )
 
 func listen(l *Listener) (net.Listener, error) {
-	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
-	}}
+	lc := listenConfig(l.Network)
 	ln, err := lc.Listen(context.Background(), l.Network, l.Address)
 	if l.Network != "unix" {
 		return ln, err

@@ -2,7 +2,17 @@
 
 package transport
 
-import "time"
+import (
+	"net"
+	"time"
+)
+
+// listenConfig has every accepted socket keep alive.
+func listenConfig(string) net.ListenConfig {
+	return net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
+	}}
+}
 
 // setReadable does nothing here: the boot self test finds that out, and pausing works by holding back.
 func setReadable(int, int, bool, bool) {}

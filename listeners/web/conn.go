@@ -13,6 +13,7 @@ const (
 	eventAnswered = 1 + iota // an exchange has its answer
 	eventOutput              // P is output of HTTP/2, []byte
 	eventClose               // HTTP/2 is done
+	eventRun                 // P is a func(*broker.Turn)
 )
 
 // Reasons to pause reading.
@@ -183,6 +184,8 @@ func (c *conn) Handle(ev transport.Event) {
 		c.flush()
 	case eventOutput:
 		c.h2.output(ev.P.([]byte))
+	case eventRun:
+		ev.P.(func(*broker.Turn))(&c.turn)
 	case eventClose:
 		c.link.CloseAfterFlush()
 	}

@@ -129,6 +129,26 @@ func (x *Exchange) Respond(t *broker.Turn, r wire.Response) {
 	c.link.Post(ev)
 }
 
+// Run has f called on the connection's loop, in the order of the calls, and
+// never before it returns; over HTTP/2 on a goroutine of its own. It is dropped
+// if the connection is gone.
+func (x *Exchange) Run(t *broker.Turn, f func(t *broker.Turn)) {
+	if x.h2 != nil {
+		go func() {
+			batch := transport.NewBatch()
+			f(&broker.Turn{Now: time.Now().UnixMilli(), Bells: batch})
+			batch.Flush()
+		}()
+		return
+	}
+	ev := transport.Event{Kind: eventRun, P: f}
+	if batch, ok := t.Bells.(*transport.Batch); ok {
+		batch.Add(x.conn.link.Target(), ev)
+		return
+	}
+	x.conn.link.Post(ev)
+}
+
 // OnGone has f called, once and on any goroutine, if the client hangs up
 // before the answer; at once if it has already.
 func (x *Exchange) OnGone(f func()) {

@@ -26,6 +26,7 @@ type AWS struct {
 	CORSOrigins    []string `koanf:"cors_origins"`     // web origins whose pages may call
 	StrictTiming   bool     `koanf:"strict_timing"`    // the waits of 60 s after DeleteQueue and PurgeQueue
 	InFlight       int      `koanf:"in_flight"`        // most received, undeleted messages of a queue
+	SNS            SNS      `koanf:"sns"`
 }
 
 func awsDefaults() map[string]any {

@@ -42,6 +42,7 @@ type Config struct {
 	AMQP        AMQP        `koanf:"amqp"`
 	MQTT        MQTT        `koanf:"mqtt"`
 	STOMP       STOMP       `koanf:"stomp"`
+	OpenWire    OpenWire    `koanf:"openwire"`
 	AWS         AWS         `koanf:"aws"`
 	HA          HA          `koanf:"ha"`
 	Log         Log         `koanf:"log"`
@@ -55,11 +56,12 @@ type Node struct {
 
 // Listeners are the sockets. Each address is host:port, :port or "off".
 type Listeners struct {
-	AMQP    AMQPListener    `koanf:"amqp"`
-	MQTT    MQTTListener    `koanf:"mqtt"`
-	STOMP   STOMPListener   `koanf:"stomp"`
-	AWS     AWSListener     `koanf:"aws"`
-	Metrics MetricsListener `koanf:"metrics"`
+	AMQP     AMQPListener     `koanf:"amqp"`
+	MQTT     MQTTListener     `koanf:"mqtt"`
+	STOMP    STOMPListener    `koanf:"stomp"`
+	OpenWire OpenWireListener `koanf:"openwire"`
+	AWS      AWSListener      `koanf:"aws"`
+	Metrics  MetricsListener  `koanf:"metrics"`
 }
 
 // AMQPListener serves AMQP 0-9-1.
@@ -171,8 +173,10 @@ func defaults() map[string]any {
 	}
 	maps.Copy(all, mqttDefaults())
 	maps.Copy(all, stompDefaults())
+	maps.Copy(all, openwireDefaults())
 	maps.Copy(all, awsDefaults())
 	maps.Copy(all, haDefaults())
+	maps.Copy(all, snsDefaults())
 	return all
 }
 
@@ -310,8 +314,10 @@ func (c *Config) validate() error {
 	}
 	checks = append(checks, c.MQTT.checks()...)
 	checks = append(checks, c.stompChecks()...)
+	checks = append(checks, c.openwireChecks()...)
 	checks = append(checks, c.awsChecks()...)
 	checks = append(checks, c.haChecks()...)
+	checks = append(checks, c.snsChecks()...)
 	for _, check := range checks {
 		if check.bad {
 			return fmt.Errorf("configuration: %s", check.text)

@@ -13,7 +13,8 @@ type Decoder struct {
 	Format
 	MaxFrameSize int // without the size prefix; 0 = no limit
 
-	names map[string]string // modified UTF-8 to string, bounded
+	names  map[string]string // modified UTF-8 to string, bounded
+	recent [8]string         // of those, by a hash; only if both forms are the same
 
 	// What arrives once per message is decoded in here.
 	ack         MessageAck
@@ -110,9 +111,14 @@ func (r *reader) freshMessageDispatch() *MessageDispatch {
 	return &r.d.dispatch
 }
 
-func (d *Decoder) freshMessage() *Message {
-	d.message = Message{}
-	return &d.message
+// freshMessage is the Decoder's message for the one that a frame has at the
+// given depth.
+func (r *reader) freshMessage(depth int) *Message {
+	if r.d == nil || r.depth != depth {
+		return new(Message)
+	}
+	r.d.message = Message{}
+	return &r.d.message
 }
 
 // DecodeMessage decodes the fields of a message of the given kind, as

@@ -140,19 +140,27 @@ func ParseStream(b []byte) (List, error) {
 }
 
 // AppendMap appends a map of primitives; values of other types than those of
-// [Primitive] are null.
+// [Primitive] are null. Strings among the values are in standard UTF-8: the
+// Java client writes modified UTF-8 there, but does not read it.
 func AppendMap(dst []byte, m Map) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(m)))
 	for i := range m {
-		dst = appendKey(dst, m[i].Name)
-		dst = AppendPrimitive(dst, m[i].Value)
+		dst = appendShort(dst, m[i].Name, AppendUTF)
+		dst = appendPrimitive(dst, m[i].Value, appendPlain)
 	}
 	return dst
 }
 
-func appendKey(dst []byte, s string) []byte {
+// AppendPrimitive appends the code and the value of a primitive as it stands in
+// a stream message, strings in modified UTF-8.
+func AppendPrimitive(dst []byte, v Primitive) []byte { return appendPrimitive(dst, v, AppendUTF) }
+
+func appendPlain(dst []byte, s string) []byte { return append(dst, s...) }
+
+// appendShort appends a string of at most 65,535 bytes; more are cut off.
+func appendShort(dst []byte, s string, form func([]byte, string) []byte) []byte {
 	start := len(dst)
-	dst = AppendUTF(append(dst, 0, 0), s)
+	dst = form(append(dst, 0, 0), s)
 	if len(dst)-start-2 > math.MaxUint16 {
 		dst = dst[:start+2+cutUTF(dst[start+2:], math.MaxUint16)]
 	}
@@ -160,8 +168,7 @@ func appendKey(dst []byte, s string) []byte {
 	return dst
 }
 
-// AppendPrimitive appends the code and the value of a primitive.
-func AppendPrimitive(dst []byte, v Primitive) []byte {
+func appendPrimitive(dst []byte, v Primitive, form func([]byte, string) []byte) []byte {
 	switch v := v.(type) {
 	case bool:
 		return append(dst, primBool, boolByte(v))
@@ -180,7 +187,7 @@ func AppendPrimitive(dst []byte, v Primitive) []byte {
 	case float32:
 		return binary.BigEndian.AppendUint32(append(dst, primFloat), math.Float32bits(v))
 	case string:
-		return appendPrimitiveString(dst, v)
+		return appendPrimitiveString(dst, v, form)
 	case []byte:
 		dst = binary.BigEndian.AppendUint32(append(dst, primBytes), uint32(len(v)))
 		return append(dst, v...)
@@ -189,7 +196,7 @@ func AppendPrimitive(dst []byte, v Primitive) []byte {
 	case List:
 		dst = binary.BigEndian.AppendUint32(append(dst, primList), uint32(len(v)))
 		for i := range v {
-			dst = AppendPrimitive(dst, v[i])
+			dst = appendPrimitive(dst, v[i], form)
 		}
 		return dst
 	}
@@ -198,13 +205,13 @@ func AppendPrimitive(dst []byte, v Primitive) []byte {
 
 // appendPrimitiveString uses the form for long strings where Java's client
 // does: from 8,191 characters (which are fewer than bytes) on.
-func appendPrimitiveString(dst []byte, s string) []byte {
+func appendPrimitiveString(dst []byte, s string, form func([]byte, string) []byte) []byte {
 	if len(s) < bigString {
-		return appendKey(append(dst, primString), s)
+		return appendShort(append(dst, primString), s, form)
 	}
 	dst = append(dst, primBigString, 0, 0, 0, 0)
 	start := len(dst)
-	dst = AppendUTF(dst, s)
+	dst = form(dst, s)
 	binary.BigEndian.PutUint32(dst[start-4:], uint32(len(dst)-start))
 	return dst
 }

@@ -1,0 +1,295 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// The figures of docs/performance.md. Nodes are on loopback addresses and
+// share the machine's cores and disk, which real clusters do not.
+//
+//	go test -run '^$' -bench Takeover -benchtime 50x .
+//	go test -run '^$' -bench 'Transfer|Confirms|Window1' .
+//	CLUSTER_BACKLOG=10000000 go test -run '^$' -bench Rebuild -benchtime 1x .
+
+func benchCluster(b *testing.B, n int) *world {
+	b.Helper()
+	w := &world{history: newHistory(), seed: 1, cluster: newCluster(n, b.TempDir(), false)}
+	b.Cleanup(w.Close)
+	if err := w.start(); err != nil {
+		b.Fatalf("%v\n%s", err, w.logs())
+	}
+	if w.leader(serveLimit) < 0 {
+		b.Fatalf("no node serves\n%s", w.logs())
+	}
+	return w
+}
+
+// confirmOne publishes until one publish is confirmed, on whatever node
+// answers, and returns when that was.
+func (w *world) confirmOne(b *testing.B, first int) time.Time {
+	b.Helper()
+	for deadline := time.Now().Add(serveLimit); time.Now().Before(deadline); first++ {
+		ch, cut, err := w.channel(w.addresses(portAMQP, first)[0])
+		if err != nil {
+			continue
+		}
+		at, err := publishConfirmed(ch)
+		cut()
+		if err == nil {
+			return at
+		}
+	}
+	b.Fatalf("nothing is confirmed any more\n%s%s", w.states(), w.logs())
+	return time.Time{}
+}
+
+func publishConfirmed(ch *amqp.Channel) (time.Time, error) {
+	if err := ch.Confirm(false); err != nil {
+		return time.Time{}, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	defer cancel()
+	c, err := ch.PublishWithDeferredConfirm("", queuePlain, false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte("x")})
+	if err != nil {
+		return time.Time{}, err
+	}
+	ok, err := c.WaitContext(ctx)
+	if err == nil && !ok {
+		err = amqp.ErrClosed
+	}
+	return time.Now(), err
+}
+
+// report adds the median and the worst of some durations, in ms.
+func report(b *testing.B, name string, list []time.Duration) {
+	slices.Sort(list)
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	b.ReportMetric(ms(list[len(list)/2]), name+"-p50-ms")
+	b.ReportMetric(ms(list[len(list)-1]), name+"-max-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkTakeover: from kill -9 of the active node to the first confirmed
+// publish on the new one.
+func BenchmarkTakeover(b *testing.B) {
+	w := benchCluster(b, 3)
+	var gaps []time.Duration
+	for b.Loop() {
+		if !w.whole(serveLimit) {
+			b.Fatalf("not whole\n%s%s", w.states(), w.logs())
+		}
+		l := w.leader(serveLimit)
+		w.confirmOne(b, l)
+		began := time.Now()
+		if err := w.nodes[l].signal(syscall.SIGKILL); err != nil {
+			b.Fatal(err)
+		}
+		gaps = append(gaps, w.confirmOne(b, l+1).Sub(began))
+		w.nodes[l].broker.Kill()
+		if err := w.start(l); err != nil {
+			b.Fatalf("%v\n%s", err, w.logs())
+		}
+	}
+	report(b, "takeover", gaps)
+}
+
+// BenchmarkTransfer: from the command that hands over to the first confirmed
+// publish on the new node.
+func BenchmarkTransfer(b *testing.B) {
+	w := benchCluster(b, 3)
+	var gaps []time.Duration
+	for b.Loop() {
+		if !w.whole(serveLimit) {
+			b.Fatalf("not whole\n%s%s", w.states(), w.logs())
+		}
+		l := w.leader(serveLimit)
+		w.confirmOne(b, l)
+		began := time.Now()
+		failed := make(chan error, 1)
+		go func() {
+			_, err := w.nodes[l].broker.CTL("cluster", "transfer")
+			failed <- err
+		}()
+		// Publishes go on at the old node until it leaves.
+		last := began
+		for at, next := w.confirmOne(b, l), l; ; at = w.confirmOne(b, next) {
+			if h, err := w.health(l); err != nil || !h.Serving {
+				gaps = append(gaps, w.confirmOne(b, l+1).Sub(last))
+				break
+			}
+			last = at
+		}
+		if err := <-failed; err != nil {
+			b.Fatal(err)
+		}
+	}
+	report(b, "transfer", gaps)
+}
+
+const benchBody = 1024
+
+// flood publishes persistent messages with confirms, at most size of them
+// unconfirmed, until stop; it counts what was confirmed and, with a window of
+// one, how long each took.
+func flood(b *testing.B, ch *amqp.Channel, queue string, size int, stop <-chan struct{}, confirmed *atomic.Int64) (took []time.Duration) {
+	b.Helper()
+	if err := ch.Confirm(false); err != nil {
+		b.Fatal(err)
+	}
+	confirms := ch.NotifyPublish(make(chan amqp.Confirmation, size))
+	body := make([]byte, benchBody)
+	open, began := 0, time.Time{}
+	for {
+		select {
+		case <-stop:
+			return took
+		default:
+		}
+		began = time.Now()
+		if err := ch.PublishWithContext(context.Background(), "", queue, false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: body}); err != nil {
+			b.Error(err)
+			return took
+		}
+		if open++; open < size {
+			continue
+		}
+		if c, ok := <-confirms; !ok || !c.Ack {
+			b.Error("a publish was not confirmed")
+			return took
+		}
+		open--
+		confirmed.Add(1)
+		if size == 1 {
+			took = append(took, time.Since(began))
+		}
+	}
+}
+
+// rate floods for a while over several connections.
+func (w *world) rate(b *testing.B, connections, size int, d time.Duration) (perSecond float64, took []time.Duration) {
+	b.Helper()
+	l := w.leader(serveLimit)
+	stop := make(chan struct{})
+	var confirmed atomic.Int64
+	results := make(chan []time.Duration, connections)
+	for range connections {
+		ch, cut, err := w.channel(w.addresses(portAMQP, l)[0])
+		if err != nil {
+			b.Fatal(err)
+		}
+		go func() {
+			defer cut()
+			results <- flood(b, ch, queuePlain, size, stop, &confirmed)
+		}()
+	}
+	began := time.Now()
+	<-time.After(d)
+	n := confirmed.Load()
+	seconds := time.Since(began).Seconds()
+	close(stop)
+	for range connections {
+		took = append(took, <-results...)
+	}
+	return float64(n) / seconds, took
+}
+
+// BenchmarkConfirms compares a cluster of three with a single node in one run,
+// in turns: confirmed publishes of 1 KiB with a window of 1,000 on four
+// connections.
+func BenchmarkConfirms(b *testing.B) {
+	one, three := benchCluster(b, 1), benchCluster(b, 3)
+	var ones, threes []float64
+	for b.Loop() {
+		r1, _ := one.rate(b, 4, 1000, 3*time.Second)
+		r3, _ := three.rate(b, 4, 1000, 3*time.Second)
+		ones, threes = append(ones, r1), append(threes, r3)
+	}
+	slices.Sort(ones)
+	slices.Sort(threes)
+	b.ReportMetric(ones[len(ones)/2], "one-msgs/s")
+	b.ReportMetric(threes[len(threes)/2], "three-msgs/s")
+	b.ReportMetric(threes[len(threes)/2]/ones[len(ones)/2], "ratio")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkWindow1 is BenchmarkConfirms with one connection that waits for
+// each confirm: latency.
+func BenchmarkWindow1(b *testing.B) {
+	one, three := benchCluster(b, 1), benchCluster(b, 3)
+	var ones, threes []time.Duration
+	for b.Loop() {
+		_, t1 := one.rate(b, 1, 1, 2*time.Second)
+		_, t3 := three.rate(b, 1, 1, 2*time.Second)
+		ones, threes = append(ones, t1...), append(threes, t3...)
+	}
+	report(b, "one", ones)
+	report(b, "three", threes)
+}
+
+// BenchmarkRebuild: a standby loses its folder and gets everything anew, while
+// the leader serves.
+func BenchmarkRebuild(b *testing.B) {
+	w := benchCluster(b, 3)
+	backlog := number("CLUSTER_BACKLOG", 300_000)
+	l := w.leader(serveLimit)
+	ch, cut, err := w.channel(w.addresses(portAMQP, l)[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer cut()
+	stop := make(chan struct{})
+	var confirmed atomic.Int64
+	done := make(chan struct{})
+	go func() { defer close(done); flood(b, ch, queueOnce, 2000, stop, &confirmed) }()
+	for confirmed.Load() < int64(backlog) {
+		<-time.After(50 * time.Millisecond)
+	}
+	close(stop)
+	<-done
+	for b.Loop() {
+		if !w.whole(serveLimit) {
+			b.Fatalf("not whole\n%s%s", w.states(), w.logs())
+		}
+		before, _ := w.rate(b, 4, 1000, 3*time.Second)
+		lost := w.nodes[(l+1)%3]
+		lost.broker.Kill()
+		size := folderSize(w.nodes[l].dir)
+		if err := os.RemoveAll(lost.dir); err != nil {
+			b.Fatal(err)
+		}
+		began := time.Now()
+		if err := w.start((l + 1) % 3); err != nil {
+			b.Fatalf("%v\n%s", err, w.logs())
+		}
+		meanwhile, _ := w.rate(b, 4, 1000, 3*time.Second)
+		if !w.whole(10 * time.Minute) {
+			b.Fatalf("not whole\n%s%s", w.states(), w.logs())
+		}
+		b.ReportMetric(float64(size)/1e6/time.Since(began).Seconds(), "MB/s")
+		b.ReportMetric(meanwhile/before, "leader-rate-meanwhile")
+		b.ReportMetric(0, "ns/op")
+		b.Log(fmt.Sprintf("%d MB, %.0f/s before, %.0f/s meanwhile", size>>20, before, meanwhile))
+	}
+}
+
+func folderSize(dir string) (size int64) {
+	_ = filepath.WalkDir(dir, func(_ string, e os.DirEntry, err error) error {
+		if err == nil && e.Type().IsRegular() {
+			if info, err := e.Info(); err == nil {
+				size += info.Size()
+			}
+		}
+		return nil
+	})
+	return size
+}

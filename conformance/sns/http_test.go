@@ -1,0 +1,297 @@
+package sns
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sns/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+)
+
+func TestSNS30_Confirmation(t *testing.T) {
+	w, r := open(t), newReceiver(t)
+	arn := w.topic()
+	sub := w.subscribe(arn, "http", r.URL+"/path")
+	g := r.next(w)
+	e := w.open(g.body)
+	for name, want := range map[string]string{
+		"x-amz-sns-message-type": "SubscriptionConfirmation", "x-amz-sns-message-id": e.MessageId, "x-amz-sns-topic-arn": arn,
+		"Content-Type": "text/plain; charset=UTF-8", "User-Agent": "Amazon Simple Notification Service Agent", "Accept-Encoding": "gzip,deflate",
+	} {
+		if got := g.header.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if e.Type != "SubscriptionConfirmation" || e.TopicArn != arn || e.Token == "" || e.Signature == "" ||
+		e.Message != "You have chosen to subscribe to the topic "+arn+".\nTo confirm the subscription, visit the SubscribeURL included in this message." {
+		t.Errorf("%s", g.body)
+	}
+	confirm := func(topic, token string) error {
+		_, err := w.ConfirmSubscription(ctx, &sns.ConfirmSubscriptionInput{TopicArn: &topic, Token: &token})
+		return err
+	}
+	w.refused(confirm(arn, "randomtoken"), "InvalidParameter", "Invalid token")
+	w.refused(confirm(arn, e.Token[:len(e.Token)-2]+"00"), "InvalidParameter", "Invalid parameter: Token")
+	w.refused(confirm(arnParts(arn, func(p []string) { p[3] = "eu-west-3" }), e.Token), "InvalidParameter", "Invalid parameter: Topic")
+	w.refused(confirm(arn+"x", e.Token), "InvalidParameter", "Invalid parameter: Token")
+	if body := w.visit(e.SubscribeURL); !strings.Contains(body, "<SubscriptionArn>"+sub+"</SubscriptionArn>") {
+		t.Errorf("%s", body)
+	}
+	if a := w.subscription(sub); a["PendingConfirmation"] != "false" || a["ConfirmationWasAuthenticated"] != "false" {
+		t.Errorf("%v", a)
+	}
+	w.must(confirm(arn, e.Token)) // again is no error
+	other := w.subscribe(arn, "http", r.URL+"/other")
+	w.must(confirm(arn, w.open(r.next(w).body).Token))
+	if a := w.subscription(other); a["ConfirmationWasAuthenticated"] != "true" {
+		t.Errorf("%v", a)
+	}
+}
+
+func TestSNS31_AuthenticateOnUnsubscribe(t *testing.T) {
+	w, r := open(t), newReceiver(t)
+	arn := w.topic()
+	sub := w.subscribe(arn, "http", r.URL)
+	e := w.open(r.next(w).body)
+	_, err := w.ConfirmSubscription(ctx, &sns.ConfirmSubscriptionInput{TopicArn: &arn, Token: &e.Token, AuthenticateOnUnsubscribe: aws.String("true")})
+	w.must(err)
+	w.publish(arn, "x")
+	link := w.open(r.next(w).body).UnsubscribeURL
+	a, err := http.Get(link)
+	w.must(err)
+	_, _ = io.Copy(io.Discard, a.Body)
+	a.Body.Close()
+	if a.StatusCode != 403 {
+		t.Errorf("unsigned: %s", a.Status)
+	}
+	_, err = w.Unsubscribe(ctx, &sns.UnsubscribeInput{SubscriptionArn: &sub})
+	w.must(err)
+}
+
+func TestSNS32_Notification(t *testing.T) {
+	w, r := open(t), newReceiver(t)
+	arn := w.topic()
+	sub := w.confirmed(arn, r)
+	id := *w.publish(arn, "hello", with(map[string]types.MessageAttributeValue{"k": text("v")})).MessageId
+	g := r.next(w)
+	for name, want := range map[string]string{
+		"x-amz-sns-message-type": "Notification", "x-amz-sns-message-id": id, "x-amz-sns-topic-arn": arn, "x-amz-sns-subscription-arn": sub,
+		"x-amz-sns-rawdelivery": "", "Content-Type": "text/plain; charset=UTF-8",
+	} {
+		if got := g.header.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if e := w.open(g.body); e.Message != "hello" || e.MessageAttributes["k"].Value != "v" {
+		t.Errorf("%s", g.body)
+	}
+	w.must(w.set(sub, "RawMessageDelivery", "true"))
+	w.must(w.set(sub, "DeliveryPolicy", `{"requestPolicy":{"headerContentType":"application/json"}}`))
+	w.publish(arn, `{"raw":1}`)
+	if g = r.next(w); g.header.Get("x-amz-sns-rawdelivery") != "true" || g.header.Get("Content-Type") != "application/json" || g.body != `{"raw":1}` {
+		t.Errorf("%v %s", g.header, g.body)
+	}
+}
+
+// TestSNS33_Signatures verifies what the service signs with the certificate it
+// serves.
+func TestSNS33_Signatures(t *testing.T) {
+	w, r := open(t), newReceiver(t)
+	for _, version := range []string{"1", "2"} {
+		arn := w.topic("SignatureVersion", version)
+		w.subscribe(arn, "http", r.URL)
+		e := w.open(r.next(w).body)
+		w.verify(e, version)
+		w.visit(e.SubscribeURL)
+		for _, subject := range []*string{nil, aws.String("a subject")} {
+			w.publish(arn, "hellö", func(in *sns.PublishInput) { in.Subject = subject })
+			w.verify(w.open(r.next(w).body), version)
+		}
+		q := w.queue()
+		w.subscribe(arn, "sqs", q.arn)
+		w.publish(arn, "to a queue")
+		w.verify(w.envelope(q), version)
+		r.next(w)
+	}
+}
+
+func (w *world) verify(e envelope, version string) {
+	w.Helper()
+	block, _ := pem.Decode([]byte(w.visit(e.SigningCertURL)))
+	if block == nil {
+		w.Fatal("no certificate")
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	w.must(err)
+	lines := [][2]string{{"Message", e.Message}, {"MessageId", e.MessageId}}
+	if e.Subject != "" {
+		lines = append(lines, [2]string{"Subject", e.Subject})
+	}
+	if e.SubscribeURL != "" {
+		lines = append(lines, [2]string{"SubscribeURL", e.SubscribeURL})
+	}
+	lines = append(lines, [2]string{"Timestamp", e.Timestamp})
+	if e.Token != "" {
+		lines = append(lines, [2]string{"Token", e.Token})
+	}
+	lines = append(lines, [2]string{"TopicArn", e.TopicArn}, [2]string{"Type", e.Type})
+	text := ""
+	for _, l := range lines {
+		text += l[0] + "\n" + l[1] + "\n"
+	}
+	sig, err := base64.StdEncoding.DecodeString(e.Signature)
+	w.must(err)
+	key := cert.PublicKey.(*rsa.PublicKey)
+	if version == "2" {
+		sum := sha256.Sum256([]byte(text))
+		err = rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], sig)
+	} else {
+		sum := sha1.Sum([]byte(text))
+		err = rsa.VerifyPKCS1v15(key, crypto.SHA1, sum[:], sig)
+	}
+	if err != nil || e.SignatureVersion != version {
+		w.Errorf("version %s, want %s: %v", e.SignatureVersion, version, err)
+	}
+}
+
+func TestSNS34_UnsubscribeConfirmation(t *testing.T) {
+	w, r := open(t), newReceiver(t)
+	arn := w.topic()
+	sub := w.confirmed(arn, r)
+	w.publish(arn, "x")
+	link := w.open(r.next(w).body).UnsubscribeURL
+	_, err := w.Unsubscribe(ctx, &sns.UnsubscribeInput{SubscriptionArn: &sub})
+	w.must(err)
+	g := r.next(w)
+	e := w.open(g.body)
+	if g.header.Get("x-amz-sns-message-type") != "UnsubscribeConfirmation" || e.Type != "UnsubscribeConfirmation" ||
+		!strings.HasPrefix(e.Message, "You have chosen to deactivate subscription "+sub) || e.Token == "" || e.SubscribeURL == "" {
+		t.Errorf("%v %s", g.header, g.body)
+	}
+	w.verify(e, "1")
+	w.visit(link) // ending what has ended is no error
+	w.confirmed(arn, r)
+	w.publish(arn, "y")
+	w.visit(w.open(r.next(w).body).UnsubscribeURL)
+	list, err := w.ListSubscriptionsByTopic(ctx, &sns.ListSubscriptionsByTopicInput{TopicArn: &arn})
+	w.must(err)
+	if len(list.Subscriptions) != 0 {
+		t.Errorf("%v", list.Subscriptions)
+	}
+}
+
+// TestSNS35_Retries: the phases of a delivery policy, in order. How the delays
+// of each backoff function grow is a unit test of the service; here the count
+// of attempts and the floor of each delay are checked.
+func TestSNS35_Retries(t *testing.T) {
+	w, r := open(t), newReceiver(t)
+	arn := w.topic()
+	w.confirmed(arn, r, "DeliveryPolicy", `{"healthyRetryPolicy":{"minDelayTarget":1,"maxDelayTarget":2,"numRetries":4,"numNoDelayRetries":1,"numMinDelayRetries":1,"numMaxDelayRetries":1,"backoffFunction":"linear"}}`)
+	fail := func(n int) int {
+		if n < 4 {
+			return 503
+		}
+		return 200
+	}
+	r.answer.Store(&fail)
+	w.publish(arn, "x")
+	var at []time.Time
+	for range 5 {
+		at = append(at, r.next(w).at)
+	}
+	for i, floor := range []time.Duration{0, time.Second, 2 * time.Second, 2 * time.Second} {
+		if gap := at[i+1].Sub(at[i]); gap < floor*9/10 {
+			t.Errorf("retry %d came after %v, want %v", i+1, gap, floor)
+		}
+	}
+}
+
+func TestSNS36_Throttle(t *testing.T) {
+	w, r := open(t), newReceiver(t)
+	arn := w.topic()
+	w.confirmed(arn, r, "DeliveryPolicy", `{"throttlePolicy":{"maxReceivesPerSecond":5}}`)
+	for i := range 10 {
+		w.publish(arn, fmt.Sprint(i))
+	}
+	first := r.next(w).at
+	last := first
+	for range 9 {
+		last = r.next(w).at
+	}
+	if took := last.Sub(first); took < 1600*time.Millisecond {
+		t.Errorf("ten notifications in %v at five a second", took)
+	}
+}
+
+func TestSNS37_WhatIsRetried(t *testing.T) {
+	w := open(t)
+	for status, want := range map[int]int{400: 1, 404: 1, 429: 3, 500: 3, 503: 3} {
+		r, arn, dead := newReceiver(t), w.topic(), w.queue()
+		w.confirmed(arn, r, "RedrivePolicy", `{"deadLetterTargetArn":"`+dead.arn+`"}`,
+			"DeliveryPolicy", `{"healthyRetryPolicy":{"minDelayTarget":1,"maxDelayTarget":1,"numRetries":2,"numNoDelayRetries":2}}`)
+		fail := func(int) int { return status }
+		r.answer.Store(&fail)
+		id := *w.publish(arn, "x").MessageId
+		m := w.receive(dead)
+		if e := w.open(*m.Body); e.MessageId != id || e.Message != "x" {
+			t.Errorf("%d: %s", status, *m.Body)
+		}
+		if aws.ToString(m.MessageAttributes["ErrorCode"].StringValue) != fmt.Sprint(status) || m.MessageAttributes["RequestID"].StringValue == nil || m.MessageAttributes["ErrorMessage"].StringValue == nil {
+			t.Errorf("%d: %v", status, m.MessageAttributes)
+		}
+		if n := int(r.count.Load()); n != want {
+			t.Errorf("%d: %d attempts, want %d", status, n, want)
+		}
+	}
+}
+
+func TestSNS38_QueueDeleted(t *testing.T) {
+	w := open(t)
+	arn, q, dead := w.topic(), w.queue(), w.queue()
+	w.subscribe(arn, "sqs", q.arn, "RedrivePolicy", `{"deadLetterTargetArn":"`+dead.arn+`"}`)
+	_, err := w.queues.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: &q.url})
+	w.must(err)
+	id := *w.publish(arn, "x").MessageId
+	m := w.receive(dead)
+	if e := w.open(*m.Body); e.MessageId != id || aws.ToString(m.MessageAttributes["ErrorCode"].StringValue) != "AWS.SimpleQueueService.NonExistentQueue" {
+		t.Errorf("%s %v", *m.Body, m.MessageAttributes)
+	}
+	// Without a dead-letter queue the message waits for the queue.
+	waiting, late := w.topic(), w.queue()
+	w.subscribe(waiting, "sqs", late.arn, "RawMessageDelivery", "true")
+	_, err = w.queues.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: &late.url})
+	w.must(err)
+	w.publish(waiting, "kept")
+	name := late.arn[strings.LastIndexByte(late.arn, ':')+1:]
+	w.eventually("the queue can be made again", func() bool {
+		_, err := w.queues.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: &name})
+		return err == nil
+	})
+	if got := *w.receive(late).Body; got != "kept" {
+		t.Errorf("%q", got)
+	}
+	fifo, fq, fdead := w.topic("FifoTopic", "true"), w.queue("FifoQueue", "true"), w.queue("FifoQueue", "true")
+	sub := w.subscribe(fifo, "sqs", fq.arn)
+	w.refused(w.set(sub, "RedrivePolicy", `{"deadLetterTargetArn":"`+dead.arn+`"}`), "InvalidParameter",
+		"Invalid parameter: RedrivePolicy: must use a FIFO queue as DLQ for a FIFO Subscription to a FIFO Topic.")
+	w.must(w.set(sub, "RedrivePolicy", `{"deadLetterTargetArn":"`+fdead.arn+`"}`))
+	_, err = w.queues.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: &fq.url})
+	w.must(err)
+	w.publish(fifo, "y", group("g", "d"))
+	if e := w.envelope(fdead); e.Message != "y" {
+		t.Errorf("%+v", e)
+	}
+}
