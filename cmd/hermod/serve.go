@@ -397,7 +397,7 @@ func (n *node) samples() []http.Sample {
 		{Name: "hermod_store_lost_messages_total", Help: "Messages given up because of corruption", Counter: true, Value: float64(st.Lost)},
 	}
 	list = append(list, n.clusterSamples()...)
-	if n.core == nil {
+	if n.config.HA.Enabled && !n.cluster.serving.Load() {
 		return list // a standby
 	}
 	list = append(list, mqttSamples(n.mqtt)...)

@@ -273,7 +273,7 @@ func (n *node) joinByHand(address string, force bool) error {
 	if len(n.raft.Status().Nodes) > 1 {
 		return errors.New("this node belongs to a cluster: let it leave first")
 	}
-	if core := n.core; core != nil && core.Totals().Queues > 0 && !force {
+	if n.cluster.serving.Load() && n.core.Totals().Queues > 0 && !force {
 		return errors.New("this node has queues, which it would leave behind; add the word force if that is meant")
 	}
 	if err := n.raft.Greet(address); err != nil {
