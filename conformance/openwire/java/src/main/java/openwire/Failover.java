@@ -15,6 +15,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 
 import javax.jms.DeliveryMode;
+import javax.jms.InvalidDestinationException;
 import javax.jms.JMSException;
 import javax.jms.Message;
 import javax.jms.MessageConsumer;
@@ -128,7 +129,14 @@ final class Failover extends Scenario {
         equal(want, times.keySet(), "messages kept");
         // The temporary queue moved with its connection.
         Session rs = auto(connectTo(failover()));
-        send(rs, temp, "still here");
+        eventually("the replier knows the temporary queue", () -> {
+            try {
+                send(rs, temp, "still here");
+                return true;
+            } catch (InvalidDestinationException e) {
+                return false; // it has not heard yet
+            }
+        });
         expectTexts(onTemp, "still here");
     }
 
