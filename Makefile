@@ -2,14 +2,14 @@
 
 SHELL       := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint fuzz conformance conformance-amqp conformance-crash conformance-clients \
+.PHONY: help build run test race lint fuzz conformance conformance-amqp conformance-crash conformance-clients conformance-openwire \
         bench bench-load image soak crash clean
 
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOFLAGS_BIN := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 FUZZTIME    ?= 30s
 CRASH_ROUNDS ?= 100
-SUITES      := conformance/harness conformance/amqp conformance/mqtt conformance/stomp conformance/sqs conformance/sns conformance/crash conformance/websocket conformance/tls conformance/interop
+SUITES      := conformance/harness conformance/amqp conformance/mqtt conformance/stomp conformance/sqs conformance/sns conformance/crash conformance/websocket conformance/tls conformance/interop conformance/openwire
 
 help:         ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ conformance-crash: build ## CRASH_ROUNDS hard kills under load, every message ac
 conformance-clients: build ## stock clients: Go's own tests, node, Java, Python, Celery
 	HERMOD_BIN=$(CURDIR)/bin/hermod conformance/clients/run.sh
 
+conformance-openwire: build ## stock JMS clients 5.18 and 6.x (Maven); RUN='OW-16 ', CLIENTS=jakarta, CHURN_SECONDS=3600; BROKER_URL tests another broker
+	cd conformance/openwire && HERMOD_BIN=$(CURDIR)/bin/hermod go test -count=1 -timeout 0 -v .
+
 crash: CRASH_ROUNDS = 2000
 crash: conformance-crash ## the long form of the crash suite
 
@@ -72,4 +75,4 @@ image:        ## container image hermod:VERSION
 	docker build --build-arg VERSION=$(VERSION) -t hermod:$(VERSION) .
 
 clean:        ## remove what the targets above made in the tree
-	rm -rf bin conformance/clients/java/target conformance/clients/node/node_modules
+	rm -rf bin conformance/clients/java/target conformance/clients/node/node_modules conformance/openwire/java/target

@@ -156,3 +156,26 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// What the signer signs, the verifier takes.
+func TestSign(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	s := Signer{Key: "K", Secret: "S", Region: "r", Service: "sqs"}
+	list := []Header{{"host", "h"}, {"x-amz-date", now.Format(dateForm)}}
+	auth := s.Sign("POST", "/a b", "x=%20y&a", list, []byte("body"), now)
+	all := append(list, Header{"authorization", auth})
+	r := &Signed{Method: "POST", Path: "/a b", Query: "x=%20y&a", Body: []byte("body"), Header: func(i int) (Header, bool) {
+		if i >= len(all) {
+			return Header{}, false
+		}
+		return all[i], true
+	}}
+	v := NewVerifier(func(key string) (string, bool) { return "S", key == "K" })
+	if _, err := v.Verify(r, now); err != nil {
+		t.Error(err)
+	}
+	r.Body = []byte("bodY")
+	if _, err := v.Verify(r, now); err != ErrSignature {
+		t.Error(err)
+	}
+}

@@ -208,7 +208,8 @@ type Peer struct {
 type Exchange interface {
 	Respond(t *broker.Turn, r wire.Response)
 	OnGone(f func())
-	// Run has f called on the goroutine that serves the client's connection.
+	// Run has f called on the goroutine that serves the client's connection, never
+	// before it returns.
 	Run(t *broker.Turn, f func(t *broker.Turn))
 }
 

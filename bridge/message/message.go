@@ -28,17 +28,20 @@ func (a *Attribute) Binary() bool {
 // Content is what the native form of a message holds beside its body.
 type Content struct {
 	ID         aws.UUID
-	Sequence   uint64 // on FIFO queues and topics, else 0
-	Sender     string // unique id of the user
-	Trace      string // AWSTraceHeader
-	Encoded    bool   // the sender wrote the body in base64; the broker has the bytes
+	Sequence   uint64   // on FIFO queues and topics, else 0
+	Sender     string   // unique id of the user
+	Trace      string   // AWSTraceHeader
+	Digest     [16]byte // MD5 of the body as the sender wrote it; valid if Digested
+	Digested   bool
+	Encoded    bool // the sender wrote the body in base64; the broker has the bytes
 	Attributes []Attribute
 }
 
 const (
-	version1    = 1
-	flagEncoded = 1
-	maxCount    = 64 // attributes a stored message may have
+	version1     = 1
+	flagEncoded  = 1
+	flagDigested = 2
+	maxCount     = 64 // attributes a stored message may have
 )
 
 // ErrFormat reports a native form that is none.
@@ -50,8 +53,14 @@ func (c *Content) AppendNative(dst []byte) []byte {
 	if c.Encoded {
 		flags = flagEncoded
 	}
+	if c.Digested {
+		flags |= flagDigested
+	}
 	dst = append(dst, version1, flags)
 	dst = append(dst, c.ID[:]...)
+	if c.Digested {
+		dst = append(dst, c.Digest[:]...)
+	}
 	dst = binary.AppendUvarint(dst, c.Sequence)
 	dst = appendText(dst, c.Sender)
 	dst = appendText(dst, c.Trace)
@@ -84,9 +93,17 @@ func (c *Content) parse(b []byte) error {
 	if len(b) < 18 || b[0] != version1 {
 		return ErrFormat
 	}
-	c.Encoded = b[1]&flagEncoded != 0
+	flags := b[1]
+	c.Encoded = flags&flagEncoded != 0
 	copy(c.ID[:], b[2:18])
-	r := reader{b: b[18:]}
+	b = b[18:]
+	if c.Digested = flags&flagDigested != 0; c.Digested {
+		if len(b) < len(c.Digest) {
+			return ErrFormat
+		}
+		b = b[copy(c.Digest[:], b):]
+	}
+	r := reader{b: b}
 	c.Sequence = r.number()
 	c.Sender = r.text()
 	c.Trace = r.text()

@@ -26,7 +26,7 @@ func TestMD5OfAttributes(t *testing.T) {
 }
 
 func TestNativeRoundTrip(t *testing.T) {
-	c := Content{ID: aws.NewUUID(), Sequence: 1 << 60, Sender: "AIDA", Trace: "Root=1", Encoded: true,
+	c := Content{ID: aws.NewUUID(), Sequence: 1 << 60, Sender: "AIDA", Trace: "Root=1", Encoded: true, Digest: [16]byte{1}, Digested: true,
 		Attributes: []Attribute{{"a", "Number.int", []byte("1")}, {"b", "Binary", []byte{0}}}}
 	m := &broker.Message{Format: broker.FormatAWS, Native: c.AppendNative(nil)}
 	got, err := Parse(m)

@@ -2,6 +2,7 @@ package message
 
 import (
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -21,6 +22,7 @@ type View struct {
 	Sender     string
 	Trace      string
 	Body       []byte // text; may alias the message
+	MD5        string // of Body
 	Attributes []Attribute
 }
 
@@ -32,6 +34,11 @@ func ViewOf(b *broker.Broker, m *broker.Message) View {
 			if c.Encoded {
 				v.Body = base64.StdEncoding.AppendEncode(nil, m.Body)
 			}
+			if c.Digested {
+				v.MD5 = hex.EncodeToString(c.Digest[:])
+			} else {
+				v.MD5 = MD5(v.Body)
+			}
 			return v
 		}
 	}
@@ -42,6 +49,7 @@ func ViewOf(b *broker.Broker, m *broker.Message) View {
 		v.Body = base64.StdEncoding.AppendEncode(nil, m.Body)
 		v.add(EncodingName, "String", encodingBase64)
 	}
+	v.MD5 = MD5(v.Body)
 	p, err := b.Properties(m)
 	if err != nil || p == nil {
 		return v

@@ -30,7 +30,19 @@ func (s *Service) park(x *receiving, deadline int64) {
 	x.request.Turn = nil // it belongs to the call's goroutine
 }
 
-func (p *poll) await(t *broker.Turn) { p.receiving.queue.core.Await(t, &p.waiter) }
+func (p *poll) await(t *broker.Turn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.awaitLocked(t)
+}
+
+// awaitLocked begins to wait. With the lock held, a poll that is over cannot be
+// among the waiters.
+func (p *poll) awaitLocked(t *broker.Turn) {
+	if !p.over {
+		p.receiving.queue.core.Await(t, &p.waiter)
+	}
+}
 
 // wake is called when there may be something: the connection's own goroutine
 // looks.
@@ -49,8 +61,8 @@ func (p *poll) look(t *broker.Turn) {
 	}
 	list, _ := x.take(t)
 	if len(list) == 0 && !x.queue.core.Closed() {
+		p.awaitLocked(t)
 		p.mu.Unlock()
-		p.await(t)
 		return
 	}
 	p.over = true

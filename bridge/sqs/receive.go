@@ -174,7 +174,7 @@ func (x *receiving) write(t *broker.Turn, w *writer, m *broker.Taken) {
 	}
 	body := unsafe.String(unsafe.SliceData(v.Body), len(v.Body))
 	w.text("Body", body)
-	w.text("MD5OfBody", message.MD5(v.Body))
+	w.text("MD5OfBody", v.MD5)
 	if shown := x.shown(v.Attributes); len(shown) > 0 {
 		w.text("MD5OfMessageAttributes", message.MD5OfAttributes(shown))
 		w.messageAttributes(shown)

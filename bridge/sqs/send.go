@@ -1,6 +1,7 @@
 package sqs
 
 import (
+	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
 	"regexp"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/hermodmq/hermod/bridge/aws"
 	"github.com/hermodmq/hermod/bridge/endpoint"
@@ -80,7 +82,8 @@ func (s *Service) prepare(r *request, q *queue, set *settings, e *entry, batch b
 		notes.DeliverAt = r.Turn.Now + int64(delay)*1000
 	}
 	x.uuid = content.ID
-	x.md5 = message.MD5([]byte(e.body.v))
+	content.Digest, content.Digested = md5.Sum(unsafe.Slice(unsafe.StringData(e.body.v), len(e.body.v))), true
+	x.md5 = hex.EncodeToString(content.Digest[:])
 	x.attrMD5 = message.MD5OfAttributes(content.Attributes)
 	m := &broker.Message{
 		RoutingKey: q.core.Name(), Format: broker.FormatAWS, Persistent: true, TTL: broker.NoTTL, Received: r.Turn.Now, Notes: notes,
@@ -111,7 +114,7 @@ func (s *Service) prepare(r *request, q *queue, set *settings, e *entry, batch b
 
 // nativeSize is about the size of the native form.
 func nativeSize(c *message.Content) int {
-	n := 64 + len(c.Sender) + len(c.Trace)
+	n := 80 + len(c.Sender) + len(c.Trace)
 	for i := range c.Attributes {
 		a := &c.Attributes[i]
 		n += 8 + len(a.Name) + len(a.Type) + len(a.Value)

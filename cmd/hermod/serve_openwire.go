@@ -35,7 +35,7 @@ func (n *node) openwireListener(server *openwire.Server, name, address string) t
 		Broker: n.config.Node.Name, URL: c.BrokerURL,
 		DefaultVHost: c.DefaultVHost, DefaultUser: c.DefaultUser, DefaultPassword: c.DefaultPassword,
 		DeadLetterQueue: c.DeadLetterQueue, IndividualDeadLetters: c.Individual,
-		FailIfNoSpace: c.FailIfNoSpace, LastImage: c.LastImage, UserIDs: c.UserIDs,
+		Prioritized: c.Prioritized, FailIfNoSpace: c.FailIfNoSpace, LastImage: c.LastImage, UserIDs: c.UserIDs,
 		ConnectedBrokers: c.ConnectedBrokers, Rebalance: c.Rebalance,
 		MaxInactivity: time.Duration(c.MaxInactivity) * time.Millisecond,
 		Logger:        n.log.With("component", "openwire"),

@@ -4,8 +4,9 @@
 Every table is the median, lowest and highest of several rounds in which the
 candidates take turns, because machines are shared and drift: only ratios of one
 run mean anything. Needs nothing but Python, a hermod binary and, for the
-comparison, an installed RabbitMQ server, which gets its own node name, ports and
-folders and is stopped by its process id.
+comparison, an installed RabbitMQ server (AMQP) and Debian's package activemq
+(OpenWire), which get their own names, ports and folders and are stopped by
+their process ids.
 """
 
 import argparse
@@ -31,14 +32,14 @@ class Hermod:
 
     name = "hermod"
 
-    def __init__(self, a, keep=False):
+    def __init__(self, a, keep=False, protocol="amqp"):
         self.a, self.port = a, a.port
         self.dir = os.path.join(a.dir, "hermod")
         if not keep:
             shutil.rmtree(self.dir, ignore_errors=True)
         self.log = open(os.path.join(a.dir, "hermod.log"), "a")
         self.process = subprocess.Popen(
-            [a.bin, "serve", "--data-dir", self.dir, "--set", "listeners.amqp.address=127.0.0.1:%d" % self.port] + off(a.bin)
+            [a.bin, "serve", "--data-dir", self.dir, "--set", "listeners.%s.address=127.0.0.1:%d" % (protocol, self.port)] + off(a.bin, protocol)
             + ["--set", "log.level=warn"], stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.pid = self.process.pid
 
@@ -54,11 +55,11 @@ class Hermod:
         self.log.close()
 
 
-def off(binary):
-    """Switches every listener but AMQP off, whichever there are."""
+def off(binary, protocol):
+    """Switches every listener but one off, whichever there are."""
     keys = subprocess.run([binary, "serve", "--print-config"], capture_output=True, text=True).stdout.split("\n")
     keys = [k.split("=")[0].split(":")[0].split(" ")[0] for k in keys]
-    return [x for k in keys if k.startswith("listeners.") and k.endswith("address") and not k.startswith("listeners.amqp.")
+    return [x for k in keys if k.startswith("listeners.") and k.endswith("address") and k != "listeners.%s.address" % protocol
             for x in ("--set", k + "=off")]
 
 
@@ -91,6 +92,52 @@ class Rabbit:
     def stop(self):
         os.kill(self.pid, signal.SIGTERM)
         self.process.wait()
+
+
+ACTIVEMQ = "/usr/share/activemq/lib"
+ACTIVEMQ_XML = """<beans xmlns="http://www.springframework.org/schema/beans" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+  xsi:schemaLocation="http://www.springframework.org/schema/beans http://www.springframework.org/schema/beans/spring-beans-2.0.xsd
+  http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
+  <broker xmlns="http://activemq.apache.org/schema/core" useJmx="false" brokerName="bench" dataDirectory="%s">
+    <persistenceAdapter><kahaDB directory="%s/kahadb"/></persistenceAdapter>
+    <transportConnectors><transportConnector name="openwire" uri="tcp://127.0.0.1:%d"/></transportConnectors>
+  </broker>
+</beans>
+"""
+
+
+class ActiveMQ:
+    """A fresh ActiveMQ broker, as Debian's package configures it."""
+
+    name = "activemq"
+
+    def __init__(self, a):
+        self.port = a.port + 1
+        home = os.path.join(a.dir, "activemq")
+        shutil.rmtree(home, ignore_errors=True)
+        os.makedirs(home)
+        xml = os.path.join(home, "activemq.xml")
+        with open(xml, "w") as f:
+            f.write(ACTIVEMQ_XML % (home, home, self.port))
+        self.log = open(os.path.join(home, "log"), "w")
+        self.process = subprocess.Popen(
+            ["java", "-Xmx1g", "-cp", a.activemq + "/*:" + a.activemq + "/optional/*", "-Dactivemq.home=/usr/share/activemq",
+             "-Dactivemq.base=" + home, "-Dactivemq.data=" + home, "org.apache.activemq.console.Main", "start", "xbean:file:" + xml],
+            stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL)
+        self.pid = self.process.pid
+        connect(self.port, 120).close()
+
+    def ready(self):
+        return self
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
 
 
 def connect(port, patience=60):
@@ -277,7 +324,122 @@ def idle(a, rabbit):
     table(["broker", "idle connections", "KiB of RSS each", "RSS MiB", "CPU us to open one"], rows)
 
 
-PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle}
+class Mosquitto:
+    """A fresh mosquitto, which keeps nothing on disk."""
+
+    name = "mosquitto"
+
+    def __init__(self, a):
+        self.port = a.port + 1
+        conf = os.path.join(a.dir, "mosquitto.conf")
+        with open(conf, "w") as f:
+            f.write("listener %d 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 2048\npersistence false\n" % self.port)
+        self.process = subprocess.Popen([a.mosquitto, "-c", conf], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.pid = self.process.pid
+
+    def ready(self):
+        connect(self.port).close()
+        return self
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+MQTT_LOADS = [
+    ("QoS 0, 1 -> 1, 256 B", []),
+    ("QoS 0, 1 -> 500, 16 B", ["--subscribers", "500", "--size", "16"]),
+    ("QoS 0, 1 -> 500, 256 B", ["--subscribers", "500"]),
+    ("QoS 1, 100 -> 100 in pairs, 256 B, 10 under way each", ["--qos", "1", "--durable", "--publishers", "100", "--subscribers", "100", "--topics", "100", "--window", "10"]),
+    ("QoS 1, 100 -> 100 in pairs, 256 B, 1 under way each", ["--qos", "1", "--durable", "--publishers", "100", "--subscribers", "100", "--topics", "100", "--window", "1"]),
+]
+
+
+def mqtt(a, _):
+    """MQTT: load, connections, sessions."""
+    candidates = [mqtt_hermod] + ([Mosquitto] if a.mosquitto else [])
+    found, idle, restart = {}, {}, {}
+    for n in range(a.rounds):
+        note("mqtt, round %d" % (n + 1))
+        for make in candidates:
+            b = make(a).ready()
+            for what, args in MQTT_LOADS:
+                found.setdefault((what, b.name), []).append(mqtt_perf(a, b, "--duration", a.seconds, *args))
+            b.stop()
+        for make in candidates:
+            for count, dialers in ((a.idle // 4, 1), (a.idle // 2, 1), (a.idle, 1), (a.idle // 2, 16)):
+                b = make(a).ready()
+                idle.setdefault((b.name, count, dialers), []).append(
+                    mqtt_perf(a, b, "--idle", str(count), "--dialers", str(dialers), "--duration", "1s"))
+                b.stop()
+    rows = []
+    for (what, name), runs in found.items():
+        rows.append([what, name, spread([r["cost"]["broker_cpu_us_per_message"] for r in runs]),
+                     spread([r["deliver_rate"] / 1000 for r in runs], "%.0f"),
+                     spread([100 * r["cost"]["machine_busy_by_others_share"] for r in runs], "%.0f")])
+    table(["load", "broker", "CPU us per delivered message", "1,000 delivered/s", "busy by others %"], rows)
+    rows = []
+    for (name, count, dialers), runs in sorted(idle.items(), key=lambda x: (x[0][0], x[0][2], x[0][1])):
+        rows.append([name, str(count), str(dialers), spread([r["broker_rss_bytes_per_connection"] / 1024 for r in runs]),
+                     spread([r["broker_cpu_us_per_open"] for r in runs], "%.0f")])
+    table(["broker", "connections", "opened at a time", "KiB of RSS each", "CPU us to open one"], rows)
+    note("mqtt, %d sessions" % a.sessions)
+    b = mqtt_hermod(a).ready()
+    perf(a, "mqtt", "--host", "127.0.0.1:%d" % b.port, "--sessions", str(a.sessions), "--dialers", "64")
+    for _ in range(a.rounds):
+        for name, sig in (("kill -9", signal.SIGKILL), ("clean stop", signal.SIGTERM)):
+            b.stop(sig)
+            start = time.time()
+            b = mqtt_hermod(a, keep=True).ready()
+            restart.setdefault(name, []).append(time.time() - start)
+    b.stop()
+    table(["%d durable sessions, all offline" % a.sessions, "start to ready, s"], [[k, spread(v)] for k, v in restart.items()])
+
+
+def mqtt_hermod(a, keep=False):
+    return Hermod(a, keep, protocol="mqtt")
+
+
+def mqtt_perf(a, b, *args):
+    return perf(a, "mqtt", "--host", "127.0.0.1:%d" % b.port, "--pid", str(b.pid), *args)
+
+
+def openwire(a, activemq):
+    """JMS: non-persistent 1 KiB, and persistent ones of which each is answered before the next."""
+    cases = {
+        "transient, an ack each": ["--in-flight", "10000"],
+        "persistent, synchronous, 1 producer": ["--persistent", "--sync", "--consumers", "0"],
+        "persistent, synchronous, 16 producers": ["--persistent", "--sync", "--producers", "16", "--consumers", "0"],
+        "the same, consumed by 4": ["--persistent", "--sync", "--producers", "16", "--consumers", "4"],
+    }
+    found, raw = {}, []
+    for n in range(a.rounds):
+        note("openwire, round %d" % (n + 1))
+        for case, args in cases.items():
+            disk = perf(a, "disk", "--dir", a.dir, "--duration", "1s")
+            raw.append(next(c["writes_per_second"] for c in disk["cases"] if c["file"] == "preallocated" and c["write_bytes"] == 4096))
+            for kind in (Hermod, ActiveMQ) if activemq else (Hermod,):
+                b = kind(a, protocol="openwire") if kind is Hermod else kind(a)
+                b.ready()
+                r = perf(a, "openwire", "--host", "127.0.0.1:%d" % b.port, "--pid", str(b.pid), "--duration", a.seconds, "--warmup", "4s", *args)
+                r["raw"] = raw[-1]
+                found.setdefault((case, b.name), []).append(r)
+                b.stop()
+    rows = [["raw write + fdatasync, 4 KiB", "disk", spread(raw, "%.0f"), "", "", "", "1", ""]]
+    for (case, name), runs in found.items():
+        sync = case != "transient, an ack each"
+        rate = "confirm_rate" if sync else "deliver_rate"
+        ratio = ""
+        if activemq:
+            ratio = "%.1f" % statistics.median(r[rate] / max(o[rate], 1) for r, o in zip(runs, found[case, "activemq"]))
+        rows.append([case, name, spread([r[rate] for r in runs], "%.0f"), spread([r["cost"]["broker_cpu_us_per_message"] for r in runs]),
+                     spread([r["confirm_latency"]["p50_us"] for r in runs], "%.0f") if sync else "",
+                     spread([100 * r["cost"]["machine_busy_by_others_share"] for r in runs], "%.0f"),
+                     "%.2f" % statistics.median(r[rate] / r["raw"] for r in runs) if sync else "", ratio])
+    table(["1 KiB", "broker", "messages/s", "CPU us per message", "response p50 us", "busy by others %", "x raw", "x activemq"], rows)
+
+
+PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle, "openwire": openwire, "mqtt": mqtt}
 
 
 def main():
@@ -290,26 +452,30 @@ def main():
     p.add_argument("--seconds", default="4s", help="length of one measurement")
     p.add_argument("--backlog", type=int, default=10_000_000)
     p.add_argument("--idle", type=int, default=18_900)
+    p.add_argument("--sessions", type=int, default=100_000, help="durable MQTT sessions")
+    p.add_argument("--mosquitto", default=shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin") or "", help="mosquitto to compare with; '' for none")
     servers = glob.glob("/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmq-server")
     p.add_argument("--rabbitmq", default=servers[-1] if servers else "", help="rabbitmq-server to compare with; '' for none")
+    p.add_argument("--activemq", default=ACTIVEMQ if os.path.isdir(ACTIVEMQ) and shutil.which("java") else "",
+                   help="folder of ActiveMQ's jars to compare with; '' for none")
     a = p.parse_args()
     parts = a.parts or list(PARTS)
     if set(parts) - set(PARTS):
         p.error("parts are " + ", ".join(PARTS))
     a.dir, a.bin = tempfile.mkdtemp(prefix="bench-", dir=os.path.abspath(a.dir)), os.path.abspath(a.bin)
-    rabbit = None
+    peer = None
     try:
         for part in parts:
             wanted = a.rabbitmq if part in ("cpu", "confirm") else ""
-            if wanted and not rabbit:
-                rabbit = Rabbit(a, wanted)
-            if rabbit and not wanted:
-                rabbit.stop()
-                rabbit = None
-            PARTS[part](a, rabbit)
+            if peer and not wanted:
+                peer.stop()
+                peer = None
+            if wanted and not peer:
+                peer = Rabbit(a, a.rabbitmq)
+            PARTS[part](a, a.activemq if part == "openwire" else peer)
     finally:
-        if rabbit:
-            rabbit.stop()
+        if peer:
+            peer.stop()
         shutil.rmtree(a.dir, ignore_errors=True)
 
 

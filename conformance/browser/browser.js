@@ -5,7 +5,7 @@
 // server.pem and server.key.
 
 const assert = require('node:assert/strict');
-const { spawn } = require('node:child_process');
+const { execFileSync, spawn } = require('node:child_process');
 const fs = require('node:fs');
 const http = require('node:http');
 const path = require('node:path');
@@ -35,9 +35,9 @@ async function serve() {
 
 // startBroker resolves to the broker's listeners by name once it is ready.
 async function startBroker(origin) {
+  const keys = execFileSync(process.env.HERMOD_BIN, ['serve', '--print-config'], { encoding: 'utf8' });
   const set = {
-    'listeners.amqp.address': 'off', 'listeners.metrics.address': 'off', 'listeners.aws.address': 'off', 'limits.disk_free': '1MiB',
-    'listeners.mqtt.address': 'off', 'listeners.stomp.address': 'off',
+    ...Object.fromEntries([...keys.matchAll(/^(listeners\..*address)=/gm)].map(([, key]) => [key, 'off'])), 'limits.disk_free': '1MiB',
     'tls.cert_file': path.join(WORK, 'server.pem'), 'tls.key_file': path.join(WORK, 'server.key'),
   };
   for (const p of ['mqtt', 'stomp']) {

@@ -5,10 +5,11 @@
 #   AMQP_URL set:   that broker (HTTP_PORT: its management port, for the Go
 #                   client's recovery tests)
 #   otherwise:      hermod, the binary HERMOD_BIN, started here on free ports
-#   CLIENTS:        which to run (default "go node java python celery stomppy stompjs")
+#   CLIENTS:        which to run (default "go node java python celery stomppy stompjs mqtt boto3 botoquery awsjs celerysqs")
 #
 # With AMQP_URL, STOMP_ADDR (host:port) and STOMP_WS (a URL) name the STOMP
-# listeners of that broker; without them its STOMP clients are left out.
+# listeners of that broker and AWS_ENDPOINT (a URL) its AWS services; without
+# them their clients are left out.
 #
 # A client whose runtime is missing is skipped, except in CI (CI=1), where it
 # is a failure.
@@ -26,10 +27,10 @@ cleanup() {
 trap cleanup EXIT
 
 if [ -z "${AMQP_URL:-}" ]; then
-	"${HERMOD_BIN:?name the binary}" serve --data-dir "$work/data" \
-		--set listeners.amqp.address=127.0.0.1:0 --set listeners.metrics.address=off \
-		--set listeners.mqtt.address=off --set listeners.mqtt.websocket_address=off --set listeners.stomp.address=127.0.0.1:0 --set listeners.stomp.websocket_address=127.0.0.1:0 --set listeners.aws.address=off \
-		--set limits.disk_free=1MiB \
+	# Every listener there is, off; then those that the clients use.
+	mapfile -t off < <("${HERMOD_BIN:?name the binary}" serve --print-config | sed -n 's/^\(listeners\..*address\)=.*/--set=\1=off/p')
+	"$HERMOD_BIN" serve --data-dir "$work/data" "${off[@]}" --set listeners.amqp.address=127.0.0.1:0 \
+		--set listeners.aws.address=127.0.0.1:0 --set listeners.stomp.address=127.0.0.1:0 --set listeners.stomp.websocket_address=127.0.0.1:0 --set limits.disk_free=1MiB \
 		>"$work/out" 2>"$work/err" &
 	broker=$!
 	for _ in $(seq 600); do
@@ -47,14 +48,19 @@ if [ -z "${AMQP_URL:-}" ]; then
 	HTTP_PORT=$(port http)
 	STOMP_ADDR=127.0.0.1:$(port stomp)
 	STOMP_WS=ws://127.0.0.1:$(port stomp-websocket)/ws
+	AWS_ENDPOINT=http://127.0.0.1:$(port aws)
 fi
-export AMQP_URL HTTP_PORT=${HTTP_PORT:-} STOMP_ADDR=${STOMP_ADDR:-} STOMP_WS=${STOMP_WS:-}
+export AMQP_URL HTTP_PORT=${HTTP_PORT:-} STOMP_ADDR=${STOMP_ADDR:-} STOMP_WS=${STOMP_WS:-} AWS_ENDPOINT=${AWS_ENDPOINT:-}
 
 passed=0 failed=0
-declare -A needs=([go]=go [node]=npm [java]=mvn [python]=python3 [celery]=python3 [stomppy]=python3 [stompjs]=npm)
-for client in ${CLIENTS:-go node java python celery stomppy stompjs}; do
+declare -A needs=([go]=go [node]=npm [java]=mvn [python]=python3 [celery]=python3 [stomppy]=python3 [stompjs]=npm [mqtt]=npm [boto3]=python3 [botoquery]=python3 [awsjs]=npm [celerysqs]=python3)
+for client in ${CLIENTS:-go node java python celery stomppy stompjs mqtt boto3 botoquery awsjs celerysqs}; do
 	if [[ $client == stomp* ]] && [ -z "$STOMP_ADDR" ]; then
 		echo "$client: no STOMP listener named"
+		continue
+	fi
+	if [[ $client == boto* || $client == awsjs || $client == celerysqs ]] && [ -z "$AWS_ENDPOINT" ]; then
+		echo "$client: no AWS endpoint named"
 		continue
 	fi
 	if ! command -v "${needs[$client]}" >/dev/null; then
@@ -63,7 +69,7 @@ for client in ${CLIENTS:-go node java python celery stomppy stompjs}; do
 		continue
 	fi
 	case $client in
-	python | celery | stomppy) command=("$here/venv.sh" "$client") ;;
+	python | celery | stomppy | boto3 | botoquery | celerysqs) command=("$here/venv.sh" "$client") ;;
 	*) command=("$here/$client/run.sh") ;;
 	esac
 	status=0

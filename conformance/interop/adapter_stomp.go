@@ -28,7 +28,7 @@ func (a stompAdapter) Shows(m Message) Message { return a.Says(m) }
 func (stompAdapter) Connect(addr func(string) string) (Client, error) {
 	c, err := stomp.Dial("tcp", addr("stomp"), stomp.ConnOpt.Login("guest", "guest"), stomp.ConnOpt.Host("/"),
 		stomp.ConnOpt.HeartBeat(0, 0), stomp.ConnOpt.AcceptVersion(stomp.V12), stomp.ConnOpt.Logger(silent{}),
-		stomp.ConnOpt.RcvReceiptTimeout(5*time.Second))
+		stomp.ConnOpt.RcvReceiptTimeout(5*time.Second), stomp.ConnOpt.DisconnectReceiptTimeout(5*time.Second))
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 func TestSTOMP1Negotiation(t *testing.T) {
-	b := rabbit(t)
+	b := either(t)
 	for _, c := range []struct{ command, accept, want string }{
 		{"CONNECT", "", "1.0"},
 		{"CONNECT", "1.0", "1.0"},
@@ -37,7 +37,7 @@ func TestSTOMP1Negotiation(t *testing.T) {
 }
 
 func TestSTOMP2Connected(t *testing.T) {
-	f := dial(t, rabbit(t)).connect("1.2", "heart-beat:0,0")
+	f := dial(t, either(t)).connect("1.2", "heart-beat:0,0")
 	for _, name := range []string{"version", "session", "server", "heart-beat"} {
 		if f.headers[name] == "" {
 			t.Errorf("CONNECTED without %s: %s", name, f)
@@ -52,7 +52,7 @@ func TestSTOMP3Login(t *testing.T) {
 	for _, headers := range [][]string{
 		{"login:guest", "passcode:wrong"}, {"login:nobody", "passcode:guest"}, {"login:guest"}, {},
 	} {
-		c := dial(t, rabbit(t))
+		c := dial(t, either(t))
 		c.send("CONNECT", "", append(headers, "accept-version:1.2", "host:/", "receipt:r")...)
 		if f := c.failure("Bad CONNECT"); !strings.HasPrefix(f.body, "Access refused for user '") || f.headers["receipt-id"] != "r" {
 			t.Errorf("%q: refused with %s", headers, f)
@@ -107,21 +107,21 @@ func TestSTOMP4VirtualHost(t *testing.T) {
 
 func TestSTOMP5BeforeConnect(t *testing.T) {
 	for _, command := range []string{"SEND", "SUBSCRIBE", "DISCONNECT", "BOGUS"} {
-		c := dial(t, rabbit(t))
+		c := dial(t, either(t))
 		c.send(command, "", "destination:/queue/x")
 		if f := c.failure("Illegal command"); f.body != "You must log in using CONNECT first" {
 			t.Errorf("%s: refused with %s", command, f)
 		}
 		c.closed()
 	}
-	c := open(t, rabbit(t), "1.2")
+	c := open(t, either(t), "1.2")
 	c.send("CONNECT", "", "login:guest", "passcode:guest")
 	c.failure("Already connected")
 	c.barrier()
 }
 
 func TestSTOMP23HeartBeats(t *testing.T) {
-	c := dial(t, rabbit(t))
+	c := dial(t, either(t))
 	f := c.connect("1.2", "heart-beat:1500,2500")
 	if f.headers["heart-beat"] != "2500,1500" {
 		t.Errorf("heart-beat:%s", f.headers["heart-beat"])
@@ -133,11 +133,11 @@ func TestSTOMP23HeartBeats(t *testing.T) {
 		t.Errorf("%d heart-beats in %v", c.beats, time.Since(began))
 	}
 
-	still := dial(t, rabbit(t))
+	still := dial(t, either(t))
 	if f := still.connect("1.1", "heart-beat:0,0"); f.headers["heart-beat"] != "0,0" {
 		t.Errorf("heart-beat:%s", f.headers["heart-beat"])
 	}
-	one := dial(t, rabbit(t))
+	one := dial(t, either(t))
 	one.connect("1.1", "heart-beat:0,1000")
 	if !harness.Poll(patience, func() bool {
 		b, err := one.in.ReadByte()
@@ -149,14 +149,14 @@ func TestSTOMP23HeartBeats(t *testing.T) {
 	if still.beats != 0 {
 		t.Errorf("%d heart-beats to a client that wants none", still.beats)
 	}
-	bad := dial(t, rabbit(t))
+	bad := dial(t, either(t))
 	bad.send("CONNECT", "", "accept-version:1.2", "host:/", "heart-beat:x")
 	bad.failure("Invalid header")
 	bad.closed()
 }
 
 func TestSTOMP37Errors(t *testing.T) {
-	c := open(t, rabbit(t), "1.2")
+	c := open(t, either(t), "1.2")
 	for _, x := range []struct{ command, message, body string }{
 		{"SEND", "Missing destination", "\"SEND\" must include a 'destination' header\n"},
 		{"SUBSCRIBE", "Missing destination", "\"SUBSCRIBE\" must include a 'destination' header\n"},
@@ -179,7 +179,7 @@ func TestSTOMP37Errors(t *testing.T) {
 }
 
 func TestSTOMP15Disconnect(t *testing.T) {
-	b := rabbit(t)
+	b := either(t)
 	q := unique(t)
 	c := open(t, b, "1.2")
 	var all strings.Builder

@@ -9,7 +9,7 @@ import (
 )
 
 func TestSTOMP6Pieces(t *testing.T) {
-	b := rabbit(t)
+	b := either(t)
 	q := unique(t)
 	c := open(t, b, "1.2")
 	one := compose("SEND", "hello", "destination:/queue/"+q, "k:v")
@@ -26,7 +26,7 @@ func TestSTOMP6Pieces(t *testing.T) {
 }
 
 func TestSTOMP7LineEnds(t *testing.T) {
-	c := dial(t, rabbit(t))
+	c := dial(t, either(t))
 	c.raw("\n\r\n\x00\nCONNECT\r\naccept-version:1.2\r\nhost:/\r\nlogin:guest\r\npasscode:guest\r\n\r\n\x00\r\n\n")
 	c.expect("CONNECTED")
 	q := unique(t)
@@ -86,7 +86,7 @@ func TestSTOMP8Escapes(t *testing.T) {
 }
 
 func TestSTOMP9RepeatedHeaders(t *testing.T) {
-	c := open(t, rabbit(t), "1.2")
+	c := open(t, either(t), "1.2")
 	q := unique(t)
 	c.subscribe("/queue/" + q)
 	c.send("SEND", "x", "destination:/queue/"+q, "destination:/queue/nope", "foo:first", "foo:second")
@@ -96,7 +96,7 @@ func TestSTOMP9RepeatedHeaders(t *testing.T) {
 }
 
 func TestSTOMP10Bodies(t *testing.T) {
-	b := rabbit(t)
+	b := either(t)
 	c := open(t, b, "1.2")
 	q := unique(t)
 	c.subscribe("/queue/" + q)

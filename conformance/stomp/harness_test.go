@@ -61,6 +61,7 @@ func launch(dir, dialect string, set ...string) (*harness.Broker, error) {
 
 // rabbit and active are the shared brokers.
 func rabbit(t testing.TB) *harness.Broker { return sharedBroker(t, "rabbitmq") }
+func either(t testing.TB) *harness.Broker { return sharedBroker(t, dialect) }
 func active(t testing.TB) *harness.Broker { return sharedBroker(t, "activemq") }
 
 func sharedBroker(t testing.TB, dialect string) *harness.Broker {

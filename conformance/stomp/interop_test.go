@@ -11,7 +11,7 @@ import (
 // TestSTOMPToAMQP: what AMQP consumers see of a STOMP message (SEMANTICS
 // section 3).
 func TestSTOMPToAMQP(t *testing.T) {
-	b := rabbit(t)
+	b := either(t)
 	c := open(t, b, "1.2")
 	ch, q := channel(t, b), unique(t)
 	body := "a\x00b\n" + string([]byte{0xff, 0xfe})
@@ -89,7 +89,7 @@ func TestSTOMPFromAMQP(t *testing.T) {
 
 // TestSTOMPTopicsMeetAMQP: topics are routing keys of amq.topic.
 func TestSTOMPTopicsMeetAMQP(t *testing.T) {
-	b := rabbit(t)
+	b := either(t)
 	ch, key, q := channel(t, b), unique(t), unique(t)
 	if _, err := ch.QueueDeclare(q, false, false, true, false, nil); err != nil {
 		t.Fatal(err)

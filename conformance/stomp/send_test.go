@@ -7,6 +7,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hermodmq/hermod/conformance/harness"
 )
 
 func TestSTOMP12Destinations(t *testing.T) {
@@ -65,7 +67,7 @@ func TestSTOMP12Destinations(t *testing.T) {
 
 // TestSTOMP12FoundQueue: a queue that is there is used as it is.
 func TestSTOMP12FoundQueue(t *testing.T) {
-	b := rabbit(t)
+	b := either(t)
 	ch, q := channel(t, b), unique(t)
 	if _, err := ch.QueueDeclare(q, false, false, false, false, amqp.Table{"x-max-length": int32(5)}); err != nil {
 		t.Fatal(err)
@@ -142,7 +144,7 @@ func TestSTOMP25Properties(t *testing.T) {
 
 // TestSTOMP25PriorityQueue: priority orders a queue that has priorities.
 func TestSTOMP25PriorityQueue(t *testing.T) {
-	b := rabbit(t)
+	b := either(t)
 	c := open(t, b, "1.2")
 	q := unique(t)
 	c.do("SUBSCRIBE", "", "id:0", "destination:/queue/"+q, "x-max-priority:9", "ack:client", "prefetch-count:1")
@@ -157,7 +159,7 @@ func TestSTOMP25PriorityQueue(t *testing.T) {
 }
 
 func TestSTOMP36Delay(t *testing.T) {
-	c := open(t, rabbit(t), "1.2")
+	c := open(t, either(t), "1.2")
 	q := unique(t)
 	c.subscribe("/queue/" + q)
 	c.do("SEND", "later", "destination:/queue/"+q, "AMQ_SCHEDULED_DELAY:300")
@@ -165,4 +167,30 @@ func TestSTOMP36Delay(t *testing.T) {
 	c.send("SEND", "now", "destination:/queue/"+q)
 	c.message("now")
 	c.message("later")
+	// Twice more, 50 ms apart, and by a crontab entry, not before its time.
+	c.do("SEND", "again", "destination:/queue/"+q, "AMQ_SCHEDULED_DELAY:10", "AMQ_SCHEDULED_PERIOD:50", "AMQ_SCHEDULED_REPEAT:2")
+	for range 3 {
+		c.message("again")
+	}
+	c.do("SEND", "next year", "destination:/queue/"+q, fmt.Sprintf("AMQ_SCHEDULED_CRON:0 0 1 %d *", time.Now().AddDate(0, -1, 0).Month()))
+	c.send("SEND", "x", "destination:/queue/"+q, "AMQ_SCHEDULED_CRON:whenever")
+	c.failure("Invalid header")
+	c.barrier()
+}
+
+// TestSTOMP31Exclusive: an exclusive consumer gets everything while it is there.
+func TestSTOMP31Exclusive(t *testing.T) {
+	bothDialects(t, func(t *testing.T, b *harness.Broker) {
+		q := unique(t)
+		other, c, p := open(t, b, "1.2"), open(t, b, "1.2"), open(t, b, "1.2")
+		other.subscribe("/queue/" + q)
+		c.subscribe("/queue/"+q, "activemq.exclusive:true")
+		for i := range 5 {
+			p.do("SEND", fmt.Sprint(i), "destination:/queue/"+q)
+			c.message(fmt.Sprint(i))
+		}
+		c.do("UNSUBSCRIBE", "", "id:0")
+		p.do("SEND", "left", "destination:/queue/"+q)
+		other.message("left")
+	})
 }

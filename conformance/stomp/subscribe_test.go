@@ -9,7 +9,7 @@ import (
 )
 
 func TestSTOMP13Receipts(t *testing.T) {
-	c := open(t, rabbit(t), "1.2")
+	c := open(t, either(t), "1.2")
 	q := "/queue/" + unique(t)
 	c.do("SUBSCRIBE", "", "id:0", "destination:"+q, "ack:client-individual")
 	c.do("BEGIN", "", "transaction:t")
@@ -29,7 +29,7 @@ func TestSTOMP13Receipts(t *testing.T) {
 }
 
 func TestSTOMP14ReceiptBeforeMessages(t *testing.T) {
-	b := rabbit(t)
+	b := either(t)
 	q := unique(t)
 	c := open(t, b, "1.2")
 	for range 50 {
@@ -60,7 +60,7 @@ func TestSTOMP19Prefetch(t *testing.T) {
 			}
 		}
 	}
-	c := open(t, rabbit(t), "1.2")
+	c := open(t, either(t), "1.2")
 	q := unique(t)
 	c.subscribe("/queue/"+q, "ack:client", "prefetch-count:0")
 	for range 500 {
@@ -72,7 +72,7 @@ func TestSTOMP19Prefetch(t *testing.T) {
 }
 
 func TestSTOMP20Unsubscribe(t *testing.T) {
-	b := rabbit(t)
+	b := either(t)
 	c := open(t, b, "1.2")
 	q := unique(t)
 	c.subscribe("/queue/" + q)
@@ -164,7 +164,7 @@ func TestSTOMP26Selector(t *testing.T) {
 // TestSTOMP26Backlog: messages that nobody wants hold up none that somebody
 // wants, however many they are, and typed AMQP headers compare too.
 func TestSTOMP26Backlog(t *testing.T) {
-	b := rabbit(t)
+	b := either(t)
 	c := open(t, b, "1.2")
 	q := unique(t)
 	c.subscribe("/queue/"+q, "selector:wanted = 'yes' OR n = 7", "ack:client-individual", "prefetch-count:1")
@@ -179,7 +179,7 @@ func TestSTOMP26Backlog(t *testing.T) {
 	if err := ch.Publish("", q, false, false, amqp.Publishing{Headers: amqp.Table{"n": int32(7)}, Body: []byte("two")}); err != nil {
 		t.Fatal(err)
 	}
-	c.send("NACK", "", c.ackOf(f))
+	c.send("NACK", "", c.ackOf(f), "requeue:true")
 	f = c.message("one")
 	if f.headers["redelivered"] != "true" {
 		t.Errorf("got %s", f)
@@ -190,7 +190,7 @@ func TestSTOMP26Backlog(t *testing.T) {
 }
 
 func TestSTOMP27DurableRabbitMQ(t *testing.T) {
-	b := rabbit(t)
+	b := either(t)
 	topic := "/topic/" + unique(t)
 	durable := []string{"id:d", "destination:" + topic, "durable:true", "auto-delete:false"}
 	c := open(t, b, "1.2")
@@ -290,7 +290,7 @@ func TestSTOMP28TempQueue(t *testing.T) {
 }
 
 func TestSTOMP29Exchanges(t *testing.T) {
-	b := rabbit(t)
+	b := either(t)
 	c := open(t, b, "1.2")
 	ch, name := channel(t, b), unique(t)
 	if err := ch.ExchangeDeclare(name, "direct", false, true, false, false, nil); err != nil {
@@ -358,7 +358,7 @@ func TestSTOMP30Wildcards(t *testing.T) {
 }
 
 func TestSTOMP31QueueArguments(t *testing.T) {
-	b := rabbit(t)
+	b := either(t)
 	c := open(t, b, "1.2")
 	name := unique(t)
 	c.do("SUBSCRIBE", "", "id:0", "destination:/topic/"+name, "x-queue-name:"+name, "durable:false", "auto-delete:true", "ack:client", "prefetch-count:1",
@@ -425,7 +425,35 @@ func TestSTOMP32Browser(t *testing.T) {
 			}
 		}
 	}
-	c := open(t, rabbit(t), "1.2")
+	// However many there are, held by others or not, and nobody has to wait.
+	c := open(t, either(t), "1.2")
+	q := unique(t)
+	var many strings.Builder
+	for i := range 3000 {
+		many.WriteString(compose("SEND", fmt.Sprint(i), "destination:/queue/"+q, "persistent:true"))
+	}
+	c.raw(many.String())
+	c.barrier()
+	holder := open(t, either(t), "1.2")
+	holder.subscribe("/queue/"+q, "ack:client-individual", "prefetch-count:1")
+	holder.message("0")
+	c.do("SUBSCRIBE", "", "id:many", "destination:/queue/"+q, "browser:true")
+	for i := range 3000 {
+		c.message(fmt.Sprint(i))
+	}
+	if f := c.message(""); f.headers["browser"] != "end" {
+		t.Errorf("got %s", f)
+	}
+	ready(t, either(t), q, 2999)
+	c.send("SUBSCRIBE", "", "id:many", "destination:/queue/"+q, "browser:true")
+	c.failure("Duplicated subscription identifier")
+	c.closed()
+	c = open(t, either(t), "1.2")
+	c.do("SUBSCRIBE", "", "id:b", "destination:/queue/nosuch."+q)
+	c.do("UNSUBSCRIBE", "", "id:b")
+	c.do("SUBSCRIBE", "", "id:b", "destination:/queue/nosuch."+q, "browser:true")
+	c.message("")
+	c.do("UNSUBSCRIBE", "", "id:b")
 	c.send("SUBSCRIBE", "", "id:b", "destination:/topic/x", "browser:true")
 	c.failure("Invalid destination")
 	c.send("SUBSCRIBE", "", "id:b", "destination:/queue/nosuch.browsed", "browser:true")
@@ -433,7 +461,7 @@ func TestSTOMP32Browser(t *testing.T) {
 }
 
 func TestSTOMP33Groups(t *testing.T) {
-	b := rabbit(t)
+	b := either(t)
 	q := "/queue/" + unique(t)
 	one, two := open(t, b, "1.2"), open(t, b, "1.2")
 	one.subscribe(q, "ack:client-individual", "prefetch-count:100")

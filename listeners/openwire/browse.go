@@ -81,20 +81,20 @@ func (c *conn) showNext(cons *consumer) {
 	x.busy = true
 	id := cons.id
 	x.cursor.Next(&c.turn, min(room, browseStep), func(t *broker.Turn, list []broker.Delivery, end bool) {
-		c.inbox.Tell(t, &note{kind: noteBrowsed, consumer: id, list: list, ok: end})
+		c.inbox.Tell(t, &note{kind: noteBrowsed, ok: end, rare: &rare{consumer: id, list: list}})
 	})
 }
 
 // browsed shows what a browser's cursor brought.
 func (c *conn) browsed(n *note) {
-	cons := c.consumers[n.consumer]
+	cons := c.consumers[n.rare.consumer]
 	if cons == nil || cons.browse == nil {
 		return
 	}
 	x := cons.browse
 	x.busy = false
-	for i := range n.list {
-		d := &n.list[i]
+	for i := range n.rare.list {
+		d := &n.rare.list[i]
 		y := dispatch{
 			Consumer: cons.id, Destination: queueOf(d.Queue.Name()), Sequence: c.server.hub.sequence.Add(1), Now: c.turn.Now,
 			Redelivered: int32(min(d.Count, 1<<30)),

@@ -72,6 +72,10 @@ func (c *conn) carryOut(s wire.Structure, frame []byte) (answered bool, err erro
 	case *wire.MessagePull:
 		return false, c.pull(s)
 	case *wire.TransactionInfo:
+		if c.commitWaits(s) {
+			c.park(frame)
+			return true, nil
+		}
 		return c.transact(s)
 	case *wire.SessionInfo:
 		return false, nil // sessions have no state here but that of what is in them

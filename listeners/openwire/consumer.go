@@ -215,7 +215,7 @@ func (c *conn) readAll(cons *consumer, queues []broker.Destination, inbox string
 	fo := broker.FanInOptions{SubscribeOptions: o}
 	fo.Prefetch = max(o.Prefetch, 1)
 	fo.Appeared = func(name string) {
-		c.inbox.Tell(&broker.Turn{}, &note{kind: noteAppeared, consumer: id, name: name})
+		c.inbox.Tell(&broker.Turn{}, &note{kind: noteAppeared, rare: &rare{consumer: id, name: name}})
 	}
 	fo.Opened = func(sub *broker.Subscription) {
 		p := &part{cons: cons}
@@ -253,11 +253,17 @@ func (c *conn) readAll(cons *consumer, queues []broker.Destination, inbox string
 	return nil
 }
 
+// maxPriority is JMS's highest.
+const maxPriority = 9
+
 // makeQueue declares a queue that somebody sends to or reads.
 func (c *conn) makeQueue(name string) error {
 	d := broker.QueueDeclare{Name: name, Durable: true}
 	if !strings.HasPrefix(name, c.opt.DeadLetterQueue) {
 		d.DeadLetters = c.deadLetters("Queue.", name)
+	}
+	if matches(c.opt.Prioritized, name) {
+		d.Args = broker.Table{{Name: "x-max-priority", Value: int64(maxPriority)}}
 	}
 	_, err := c.session.DeclareQueue(&c.turn, d, nil)
 	if err == nil {

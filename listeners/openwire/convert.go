@@ -32,10 +32,6 @@ const (
 	propUserID          = "JMSXUserID"
 )
 
-// topicReply begins the reply address of a topic in the neutral view; that of a
-// queue is its name.
-const topicReply = "/topic/"
-
 // Properties implements broker.Converter.
 func (Converter) Properties(m *broker.Message) (*broker.Properties, error) {
 	n, ok := viewOf(m)
@@ -48,7 +44,8 @@ func (Converter) Properties(m *broker.Message) (*broker.Properties, error) {
 	}
 	p := &broker.Properties{
 		CorrelationID: valid(w.CorrelationID),
-		ReplyTo:       replyOut(w.ReplyTo),
+		ReplyTo:       valid(w.ReplyTo.Name),
+		ReplyTopic:    w.ReplyTo.IsTopic(),
 		MessageID:     valid(w.MessageID.String()),
 		Type:          valid(w.JMSType),
 		UserID:        valid(w.UserID),
@@ -72,8 +69,10 @@ func (Converter) Properties(m *broker.Message) (*broker.Properties, error) {
 		}
 	}
 	if w.GroupID != "" {
-		p.Headers = append(p.Headers, broker.Field{Name: propGroupID, Value: valid(w.GroupID)},
-			broker.Field{Name: propGroupSeq, Value: w.GroupSequence})
+		p.Headers = append(p.Headers, broker.Field{Name: propGroupID, Value: valid(w.GroupID)})
+	}
+	if w.GroupSequence != 0 {
+		p.Headers = append(p.Headers, broker.Field{Name: propGroupSeq, Value: w.GroupSequence})
 	}
 	return p, nil
 }
@@ -93,16 +92,6 @@ func mediaType(kind wire.Type) string {
 
 // valid replaces what is no text outside of Java.
 func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
-
-func replyOut(d wire.Destination) string {
-	switch {
-	case d.IsNull():
-		return ""
-	case d.IsTopic():
-		return topicReply + valid(d.Name)
-	}
-	return valid(d.Name)
-}
 
 // valueOut is a primitive as a header.
 func valueOut(v wire.Primitive) broker.Value {

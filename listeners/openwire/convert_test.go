@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -28,8 +29,8 @@ type frame struct {
 	Version           int32
 }
 
-// sends are the messages that the stock client sent in the captures.
-func sends(t testing.TB) map[string]*frame {
+// captured are the frames of the captures.
+func captured(t testing.TB) []*frame {
 	t.Helper()
 	f, err := os.Open("wire/testdata/captures.jsonl.gz")
 	if err != nil {
@@ -40,7 +41,7 @@ func sends(t testing.TB) map[string]*frame {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := map[string]*frame{}
+	var out []*frame
 	lines := bufio.NewScanner(z)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -48,8 +49,23 @@ func sends(t testing.TB) map[string]*frame {
 		if err := json.Unmarshal(lines.Bytes(), r); err != nil {
 			t.Fatal(err)
 		}
-		var kind byte
-		fmt.Sscanf(r.Hex[8:10], "%x", &kind)
+		out = append(out, r)
+	}
+	if lines.Err() != nil {
+		t.Fatal(lines.Err())
+	}
+	return out
+}
+
+// sends are the messages that the stock client sent in the captures.
+func sends(t testing.TB) map[string]*frame {
+	t.Helper()
+	out := map[string]*frame{}
+	for _, r := range captured(t) {
+		kind, err := strconv.ParseUint(r.Hex[8:10], 16, 8)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if r.Dir == "C" && wire.Type(kind).IsMessage() {
 			out[fmt.Sprintf("%s/%d/%d", r.Capture, r.Conn, r.N)] = r
 		}
@@ -359,18 +375,18 @@ func TestForeignMessages(t *testing.T) {
 
 func TestReplyAddresses(t *testing.T) {
 	for _, c := range []struct {
-		format broker.Format
-		text   string
-		want   wire.Destination
+		text  string
+		topic bool
+		want  wire.Destination
 	}{
-		{broker.FormatAMQP091, "q", wire.Destination{Kind: wire.TypeQueue, Name: "q"}},
-		{broker.FormatSTOMP, "/topic/a.b", wire.Destination{Kind: wire.TypeTopic, Name: "a.b"}},
-		{broker.FormatSTOMP, "/remote-temp-queue/ID:x:1", wire.Destination{Kind: wire.TypeTempQueue, Name: "ID:x:1"}},
-		{broker.FormatMQTT, "a.b", wire.Destination{Kind: wire.TypeTopic, Name: "a.b"}},
-		{broker.FormatAMQP091, "topic://a", wire.Destination{Kind: wire.TypeTopic, Name: "a"}},
-		{broker.FormatAMQP091, "", wire.Destination{}},
+		{"q", false, wire.Destination{Kind: wire.TypeQueue, Name: "q"}},
+		{"/topic/a.b", false, wire.Destination{Kind: wire.TypeTopic, Name: "a.b"}},
+		{"/remote-temp-queue/ID:x:1", false, wire.Destination{Kind: wire.TypeTempQueue, Name: "ID:x:1"}},
+		{"a.b", true, wire.Destination{Kind: wire.TypeTopic, Name: "a.b"}},
+		{"topic://a", false, wire.Destination{Kind: wire.TypeTopic, Name: "a"}},
+		{"", false, wire.Destination{}},
 	} {
-		if got := replyIn(c.format, c.text); got != c.want {
+		if got := replyIn(c.text, c.topic); got != c.want {
 			t.Errorf("%q: %v, want %v", c.text, got, c.want)
 		}
 	}

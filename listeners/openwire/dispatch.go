@@ -92,7 +92,7 @@ const (
 func decorateDead(w *wire.Message, m *broker.Message) {
 	n := m.Notes
 	if n.ReplyTo != "" {
-		w.ReplyTo = replyIn(m.Format, n.ReplyTo)
+		w.ReplyTo = replyIn(n.ReplyTo, false)
 	}
 	if len(n.Deaths) == 0 && !n.StripTTL {
 		return

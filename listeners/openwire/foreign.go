@@ -58,7 +58,7 @@ func foreignHead(b *broker.Broker, d *dispatch, m *broker.Message) (*wire.Messag
 		CorrelationID: p.CorrelationID,
 		Persistent:    m.Persistent,
 		Priority:      jmsPriority,
-		ReplyTo:       replyIn(m.Format, p.ReplyTo),
+		ReplyTo:       replyIn(p.ReplyTo, p.ReplyTopic),
 		Timestamp:     m.Received,
 		JMSType:       p.Type,
 		UserID:        p.UserID,
@@ -176,23 +176,21 @@ func setProperties(w *wire.Message, properties wire.Map) {
 	}
 }
 
-// replyIn is a reply address of another protocol as a destination: an address
-// in the words of STOMP or ActiveMQ, the name of a queue, or, from MQTT, a
-// topic.
-func replyIn(format broker.Format, s string) wire.Destination {
-	if s == "" {
+// replyIn is a reply address of another protocol as a destination: the name of
+// a queue, an address in the words of ActiveMQ or STOMP, or a topic.
+func replyIn(s string, topic bool) wire.Destination {
+	switch {
+	case s == "":
 		return wire.Destination{}
-	}
-	if format == broker.FormatMQTT {
+	case topic:
 		return wire.Destination{Kind: wire.TypeTopic, Name: s}
 	}
 	for _, p := range []struct {
 		prefix string
 		kind   wire.Type
 	}{
-		{topicReply, wire.TypeTopic}, {"/queue/", wire.TypeQueue}, {"topic://", wire.TypeTopic}, {"queue://", wire.TypeQueue},
-		{"temp-queue://", wire.TypeTempQueue}, {"temp-topic://", wire.TypeTempTopic},
-		{"/remote-temp-queue/", wire.TypeTempQueue}, {"/remote-temp-topic/", wire.TypeTempTopic},
+		{"topic://", wire.TypeTopic}, {"queue://", wire.TypeQueue}, {"temp-queue://", wire.TypeTempQueue}, {"temp-topic://", wire.TypeTempTopic},
+		{"/topic/", wire.TypeTopic}, {"/queue/", wire.TypeQueue}, {"/remote-temp-queue/", wire.TypeTempQueue}, {"/remote-temp-topic/", wire.TypeTempTopic},
 	} {
 		if name, ok := strings.CutPrefix(s, p.prefix); ok && name != "" {
 			return wire.Destination{Kind: p.kind, Name: name}

@@ -1,7 +1,6 @@
 package openwire
 
 import (
-	"crypto/x509"
 	"net"
 	"strconv"
 	"strings"
@@ -75,9 +74,8 @@ func (c *conn) credentials(info *wire.ConnectionInfo) (cred broker.Credentials, 
 	if cred.User != "" {
 		return cred, vhost
 	}
-	if cert := c.certificate(); cert != nil {
-		cred.Mechanism, cred.PeerIdentity = "EXTERNAL", cert.Subject.CommonName
-		cred.User = cred.PeerIdentity
+	if name := c.link.Info().Identity(); name != "" {
+		cred.Mechanism, cred.PeerIdentity, cred.User = "EXTERNAL", name, name
 		return cred, vhost
 	}
 	if c.opt.DefaultUser != "" {
@@ -86,15 +84,6 @@ func (c *conn) credentials(info *wire.ConnectionInfo) (cred broker.Credentials, 
 	}
 	cred.Mechanism = "ANONYMOUS"
 	return cred, vhost
-}
-
-// certificate is the verified certificate of the client, or nil.
-func (c *conn) certificate() *x509.Certificate {
-	i := c.link.Info()
-	if i == nil || i.TLS == nil || len(i.TLS.VerifiedChains) == 0 || len(i.TLS.PeerCertificates) == 0 {
-		return nil
-	}
-	return i.TLS.PeerCertificates[0]
 }
 
 func (c *conn) loopback() bool {

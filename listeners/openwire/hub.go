@@ -36,6 +36,7 @@ type community struct {
 	counts    map[wire.Destination]*headcount
 
 	listeners []*listener
+	curious   int // of them, those who want to hear of more than temporary destinations
 }
 
 // member is a connection as others see it.
@@ -55,6 +56,7 @@ type listener struct {
 	conn     *conn
 	consumer wire.ConsumerID
 	patterns []string // of topics, in words
+	curious  bool     // about more than temporary destinations
 }
 
 func (h *hub) init(t *broker.Turn) {
@@ -125,6 +127,8 @@ func (h *hub) leave(c *conn) {
 	for _, l := range r.listeners {
 		if l.conn != c {
 			kept = append(kept, l)
+		} else if l.curious {
+			r.curious--
 		}
 	}
 	clear(r.listeners[len(kept):])
@@ -264,6 +268,9 @@ func (h *hub) consumersOf(r *community, d wire.Destination) int {
 // listen adds a consumer of advisories and tells it what there is already.
 func (h *hub) listen(c *conn, id wire.ConsumerID, patterns []string) {
 	l := &listener{conn: c, consumer: id, patterns: patterns}
+	for _, p := range patterns {
+		l.curious = l.curious || p != adviceTempQueue && p != adviceTempTopic
+	}
 	var list []*advice
 	h.mu.Lock()
 	r := c.room
@@ -274,6 +281,9 @@ func (h *hub) listen(c *conn, id wire.ConsumerID, patterns []string) {
 		}
 	}
 	r.listeners = append(r.listeners, l)
+	if l.curious {
+		r.curious++
+	}
 	for d, owner := range r.temps {
 		list = append(list, tempAdvice(owner, d, wire.DestinationAdd))
 	}
@@ -296,7 +306,7 @@ func (h *hub) listen(c *conn, id wire.ConsumerID, patterns []string) {
 	}
 	for _, a := range list {
 		if l.wants(a.topic) {
-			c.inbox.Tell(&c.turn, &note{kind: noteAdvice, advice: a, consumer: id})
+			c.inbox.Tell(&c.turn, &note{kind: noteAdvice, rare: &rare{advice: a, consumer: id}})
 		}
 	}
 }
@@ -308,6 +318,9 @@ func (h *hub) deafen(c *conn, id wire.ConsumerID) {
 	for i, l := range c.room.listeners {
 		if l.conn == c && l.consumer == id {
 			c.room.listeners = append(c.room.listeners[:i:i], c.room.listeners[i+1:]...)
+			if l.curious {
+				c.room.curious--
+			}
 			return
 		}
 	}
@@ -329,9 +342,12 @@ func (h *hub) advise(t *broker.Turn, r *community, a *advice) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if r.curious == 0 && a.topic != adviceTempQueue && a.topic != adviceTempTopic {
+		return
+	}
 	for _, l := range r.listeners {
 		if l.wants(a.topic) {
-			l.conn.inbox.Tell(t, &note{kind: noteAdvice, advice: a, consumer: l.consumer})
+			l.conn.inbox.Tell(t, &note{kind: noteAdvice, rare: &rare{advice: a, consumer: l.consumer}})
 		}
 	}
 }

@@ -28,6 +28,10 @@ type Options struct {
 	DeadLetterQueue       string
 	IndividualDeadLetters []string
 
+	// Prioritized are queues that deliver by JMSPriority when they are made over
+	// OpenWire.
+	Prioritized []string
+
 	// FailIfNoSpace are destinations for which there is an exception when there
 	// is no room for a message, instead of a wait.
 	FailIfNoSpace []string

@@ -36,8 +36,13 @@ type note struct {
 	ok       bool
 	ref      uint64
 	delivery broker.Delivery
-	advice   *advice
+	rare     *rare // of notes that are no deliveries; nil for others
+}
+
+// rare is what only few notes carry.
+type rare struct {
 	consumer wire.ConsumerID
+	advice   *advice
 	name     string
 	list     []broker.Delivery
 }
@@ -169,12 +174,12 @@ func (c *conn) readInbox() {
 				f(n.ok)
 			}
 		case noteAdvice:
-			c.sendAdvice(n.advice, n.consumer)
+			c.sendAdvice(n.rare.advice, n.rare.consumer)
 		case noteBrowsed:
 			c.browsed(n)
 		case noteAppeared:
-			if cons := c.consumers[n.consumer]; cons != nil && cons.fan != nil {
-				cons.fan.Join(&c.turn, n.name)
+			if cons := c.consumers[n.rare.consumer]; cons != nil && cons.fan != nil {
+				cons.fan.Join(&c.turn, n.rare.name)
 			}
 		}
 	}

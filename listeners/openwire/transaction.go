@@ -179,6 +179,26 @@ func (c *conn) done(x *transaction) {
 	}
 }
 
+// commitWaits reports whether a transaction cannot end now because a queue has
+// no room for its messages.
+func (c *conn) commitWaits(s *wire.TransactionInfo) bool {
+	x := c.transactions[s.TransactionID]
+	if x == nil || c.forced || s.Operation != wire.TxCommitOnePhase && s.Operation != wire.TxPrepare {
+		return false
+	}
+	for i := range x.publishes {
+		p := &x.publishes[i]
+		if p.dest.IsTopic() {
+			continue
+		}
+		if q := c.core.VHost().Queue(p.dest.Name); q != nil && !q.HasRoom(len(p.pub.Msg.Body)) && !matches(c.opt.FailIfNoSpace, p.dest.Name) {
+			c.awaitRoom(q)
+			return true
+		}
+	}
+	return false
+}
+
 // commit carries out COMMIT: everything or, if the broker dies first, nothing.
 func (c *conn) commit(s *wire.TransactionInfo) error {
 	id := s.TransactionID

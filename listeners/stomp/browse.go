@@ -1,30 +1,33 @@
 package stomp
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/listeners/stomp/wire"
+	"github.com/hermodmq/hermod/listeners/transport"
 )
 
-// maxBrowsed bounds the messages a browser is shown, and maxBrowsedBytes their
-// bytes; maxBrowses the browsers of a connection that are under way.
+// browseStep is how many messages a browser is shown at a time, maxBrowses
+// bounds the browsers of a connection that are under way.
 const (
-	maxBrowsed      = 400
-	maxBrowsedBytes = 8 << 20
-	maxBrowses      = 16
+	browseStep = 100
+	maxBrowses = 16
 )
 
-// browse is a browser under way: messages are taken one after the other,
-// shown, and put back where they were when all have been seen.
+// browse is a browser under way: the queue's messages are shown, none is taken.
 type browse struct {
-	ref   uint64
-	cons  *consumer
-	wish  wish
-	queue *broker.Queue
-	held  []broker.Lease
-	shown int
-	bytes int
+	cons   *consumer
+	cursor *broker.Browser
+	busy   bool // the core has been asked for the next ones
+}
+
+// browsed is what a browser is to be shown next.
+type browsed struct {
+	browse *browse
+	list   []broker.Delivery
+	end    bool
 }
 
 // browse carries out SUBSCRIBE with browser:true.
@@ -36,54 +39,64 @@ func (c *conn) browse(cons *consumer, w *wish) error {
 		return refuse("Too many browsers", "More than %d browsers at once\n", maxBrowses)
 	}
 	cons.mode = ackAuto
-	r := receiptOf(w.frame)
-	c.byTag++
-	b := &browse{ref: c.byTag, cons: cons, wish: *w}
-	b.wish.frame = nil
-	if err := c.session.Get(&c.turn, cons.dest.name, false, b.ref); err != nil {
+	b := &browse{cons: cons}
+	var err error
+	if b.cursor, err = c.session.Browse(&c.turn, cons.dest.name, c.subscribeOptions(cons, w).Filter); err != nil {
 		return err
 	}
-	if c.consumers == nil {
-		c.consumers = make(map[string]*consumer)
-	}
+	cons.browses = b
+	c.remember(cons)
 	c.browses = append(c.browses, b)
-	if !r.silent {
-		c.answer(r)
-	}
+	r := receiptOf(w.frame)
+	r.then = func() { c.browseOn(b) }
+	c.answer(r)
 	return nil
 }
 
-// browsed shows a message and asks for the next, or ends the browser.
-func (c *conn) browsed(n *note) {
-	for i, b := range c.browses {
-		if b.ref != n.ref {
-			continue
-		}
-		d := &n.delivery
-		if n.ok {
-			b.queue = d.Queue
-			b.held = append(b.held, d.Lease)
-			b.bytes += d.Msg.Size()
-			if s := b.wish.selector; s == nil || s.Matches(properties(c.broker, d.Msg).lookup) {
-				c.lastTag++
-				b.shown++
-				c.appendMessage(b.cons, d, "true")
-			}
-			if len(b.held) < maxBrowsed && b.bytes < maxBrowsedBytes && c.session.Get(&c.turn, b.cons.dest.name, false, b.ref) == nil {
-				return
-			}
-		}
-		c.browses = append(c.browses[:i], c.browses[i+1:]...)
-		c.endBrowse(b)
+// browseOn asks for what a browser shows next, unless the client is too slow:
+// then it goes on with Drained.
+func (c *conn) browseOn(b *browse) {
+	if b.busy || c.full || c.state != running || !slices.Contains(c.browses, b) {
 		return
+	}
+	b.busy = true
+	link := c.link
+	b.cursor.Next(&c.turn, browseStep, func(_ *broker.Turn, list []broker.Delivery, end bool) {
+		link.Post(transport.Event{Kind: eventBrowsed, P: &browsed{b, list, end}})
+	})
+}
+
+// browseAll is browseOn for all browsers.
+func (c *conn) browseAll() {
+	for _, b := range c.browses {
+		c.browseOn(b)
 	}
 }
 
-// endBrowse puts back what was shown and says that this was all.
-func (c *conn) endBrowse(b *browse) {
-	if b.queue != nil {
-		c.session.Settle(&c.turn, b.queue, b.held, broker.Unsent)
+// browsed shows messages to a browser that is still there.
+func (c *conn) browsed(x *browsed) {
+	b := x.browse
+	b.busy = false
+	i := slices.Index(c.browses, b)
+	if i < 0 || c.state != running {
+		return
 	}
+	for j := range x.list {
+		c.lastTag++
+		c.appendMessage(b.cons, &x.list[j], "true")
+	}
+	if x.end {
+		c.browses = slices.Delete(c.browses, i, i+1)
+		c.endBrowse(b)
+		return
+	}
+	c.write()
+	c.full = c.full || c.link.Full()
+	c.browseOn(b)
+}
+
+// endBrowse says that this was all.
+func (c *conn) endBrowse(b *browse) {
 	c.lastTag++
 	dst := wire.AppendCommand(c.buffer(), "MESSAGE")
 	dst = append(dst, b.cons.subscription...)
@@ -95,4 +108,10 @@ func (c *conn) endBrowse(b *browse) {
 	dst = wire.AppendPlainHeader(dst, "browser", "end")
 	dst = wire.AppendNumber(dst, "content-length", 0)
 	c.out = wire.AppendBody(dst, nil)
+}
+
+// stopBrowse ends a browser by the client's wish.
+func (c *conn) stopBrowse(cons *consumer) {
+	c.browses = slices.DeleteFunc(c.browses, func(b *browse) bool { return b == cons.browses })
+	delete(c.consumers, cons.key)
 }

@@ -70,7 +70,6 @@ type conn struct {
 	alarms  broker.Alarm
 
 	consumers    map[string]*consumer // by key
-	byTag        uint64               // last number given to a subscription
 	destinations map[string]*destination
 	temps        map[string]string // queues of temporary destinations by their names here
 	transactions map[string]*transaction
@@ -226,6 +225,7 @@ func (c *conn) Drained() {
 	c.full = false
 	c.owed.Repay(&c.turn)
 	c.unhold()
+	c.browseAll()
 	c.flushSettles()
 }
 

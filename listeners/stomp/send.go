@@ -16,6 +16,11 @@ type traits struct {
 	priority   uint8
 	ttl        int64
 	delay      int64 // ms
+	period     int64 // ms between occurrences
+	repeat     int64 // how many follow the first; negative: without end
+	cron       string
+	due        int64            // Unix ms of the first occurrence if it is not after delay
+	schedule   *broker.Schedule // nil: it comes once
 	dedup      string
 	group      string
 	kind       byte // bodyText or bodyBytes
@@ -228,7 +233,7 @@ func (c *conn) readHeaders(f *wire.Frame, t *traits) error {
 		t.kind = bodyText
 	}
 	c.native[0] = t.kind
-	return nil
+	return t.plan(c.turn.Now)
 }
 
 // headerReader remembers which headers it has seen.
@@ -283,6 +288,21 @@ func (r *headerReader) read(c *conn, t *traits, name string, value []byte) (trav
 		if n, ok := wire.Number(value); ok && r.firstOf(6) {
 			t.delay = min(n, maxTTL)
 		}
+	case "AMQ_SCHEDULED_PERIOD":
+		if n, ok := wire.Number(value); ok && r.firstOf(13) {
+			t.period = min(n, maxTTL)
+		}
+		return false, nil
+	case "AMQ_SCHEDULED_REPEAT":
+		if r.firstOf(14) {
+			return false, r.repeat(t, value)
+		}
+		return false, nil
+	case "AMQ_SCHEDULED_CRON":
+		if r.firstOf(15) {
+			t.cron = string(value)
+		}
+		return false, nil
 	case "x-deduplication-id":
 		if r.firstOf(7) {
 			t.dedup = string(value)
@@ -320,6 +340,34 @@ func (r *headerReader) expiration(t *traits, value []byte) error {
 		return refuse("Invalid header", "'expiration' must be a number of milliseconds, up to %d\n", int64(maxTTL))
 	}
 	t.ttl = n
+	return nil
+}
+
+func (r *headerReader) repeat(t *traits, value []byte) error {
+	digits, negative := bytes.CutPrefix(value, []byte("-"))
+	n, ok := wire.Number(digits)
+	if !ok {
+		return refuse("Invalid header", "'AMQ_SCHEDULED_REPEAT' must be a number\n")
+	}
+	if t.repeat = min(n, 1<<30); negative {
+		t.repeat = -1
+	}
+	return nil
+}
+
+// plan finds out when a message with a schedule comes first, and whether it
+// comes again.
+func (t *traits) plan(now int64) error {
+	if t.cron == "" && t.period <= 0 {
+		return nil
+	}
+	s := &broker.Schedule{Cron: t.cron, Delay: t.delay, Period: t.period, Repeat: int32(t.repeat)}
+	if t.due = s.FirstDue(now, t.delay); t.due == 0 {
+		return refuse("Invalid header", "'AMQ_SCHEDULED_CRON' is no schedule, or one that never applies\n")
+	}
+	if s.Cron != "" || s.Repeat != 0 {
+		t.schedule = s
+	}
 	return nil
 }
 
@@ -374,9 +422,9 @@ func (c *conn) message(t *traits, dest *destination, body []byte) *broker.Messag
 	m.Format = broker.FormatSTOMP
 	m.Persistent, m.Priority, m.TTL = t.persistent, t.priority, t.ttl
 	m.Received = c.turn.Now
-	if t.delay > 0 || t.dedup != "" || t.group != "" {
-		notes := &broker.Notes{DedupID: t.dedup, GroupID: t.group}
-		if t.delay > 0 {
+	if t.delay > 0 || t.due > 0 || t.dedup != "" || t.group != "" {
+		notes := &broker.Notes{DedupID: t.dedup, GroupID: t.group, Schedule: t.schedule, DeliverAt: t.due}
+		if t.due == 0 && t.delay > 0 {
 			notes.DeliverAt = c.turn.Now + t.delay
 		}
 		m.Notes = notes

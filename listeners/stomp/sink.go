@@ -12,6 +12,7 @@ const (
 	eventClose                      // P is a *string: an operator closes the connection
 	eventAlarm                      // A is the alarms in force
 	eventRelief                     // the store takes publishes again
+	eventBrowsed                    // P is a *browsed
 	eventAppeared                   // P is an *appeared: a queue that wildcards stand for was made
 )
 
@@ -20,7 +21,6 @@ type noteKind uint8
 
 const (
 	noteDeliver   noteKind = iota
-	noteGet                // the answer to Session.Get of a browser, ok unless empty
 	noteCancelled          // delivery.Sub has ended
 	noteReply              // reply ref may be sent; ok unless the core refused
 )
@@ -49,10 +49,8 @@ func (s *sink) Deliver(t *broker.Turn, d broker.Delivery) {
 	s.inbox.Tell(t, &note{kind: noteDeliver, delivery: d})
 }
 
-// GetResult implements broker.Sink.
-func (s *sink) GetResult(t *broker.Turn, ref uint64, d broker.Delivery, ok bool) {
-	s.inbox.Tell(t, &note{kind: noteGet, ref: ref, delivery: d, ok: ok})
-}
+// GetResult implements broker.Sink. Nobody gets.
+func (s *sink) GetResult(*broker.Turn, uint64, broker.Delivery, bool) {}
 
 // Receipt implements broker.Sink.
 func (s *sink) Receipt(t *broker.Turn, id uint64, accepted bool) {
@@ -101,6 +99,8 @@ func (c *conn) Handle(ev transport.Event) {
 		}
 	case eventRelief:
 		c.resume(whyStore)
+	case eventBrowsed:
+		c.browsed(ev.P.(*browsed))
 	case eventAppeared:
 		c.join(ev.P.(*appeared))
 	}
@@ -121,8 +121,6 @@ func (c *conn) readInbox() {
 		switch n.kind {
 		case noteDeliver:
 			c.deliver(&n.delivery)
-		case noteGet:
-			c.browsed(n)
 		case noteCancelled:
 			c.cancelled(n.delivery.Sub)
 		case noteReply:

@@ -29,6 +29,7 @@ type consumer struct {
 	mode      ackMode
 	source    source        // what it reads, unless that is several queues
 	fan       *broker.FanIn // what it reads then, else nil
+	browses   *browse       // what it looks at instead, else nil
 	kept      string        // the durable queue of its own, "" if it has none
 	started   bool          // the receipt is written: messages may follow
 	cancelled bool
@@ -58,6 +59,7 @@ type wish struct {
 	explicit bool // queue was described
 	args     broker.Table
 	prefetch int
+	sole     bool // the consumer wants all there is
 }
 
 // subscribe carries out SUBSCRIBE.
@@ -175,6 +177,7 @@ func (w *wish) read() error {
 			w.args = append(w.args, broker.Field{Name: name, Value: v})
 		}
 	}
+	w.sole = string(f.Get("activemq.exclusive")) == "true"
 	w.explicit = len(w.queue.Args) > 0
 	for name, flag := range map[string]*bool{"durable": &w.queue.Durable, "auto-delete": &w.queue.AutoDelete, "exclusive": &w.queue.Exclusive} {
 		if v, ok := f.Lookup(name); ok {
@@ -483,7 +486,7 @@ func (c *conn) start(cons *consumer, queue string, w *wish, exclusive bool) erro
 
 // subscribeOptions are what the core is to know of a wish beside the queue.
 func (c *conn) subscribeOptions(cons *consumer, w *wish) broker.SubscribeOptions {
-	o := broker.SubscribeOptions{Tag: cons.key, NoAck: cons.mode == ackAuto, Prefetch: w.prefetch, Args: w.args}
+	o := broker.SubscribeOptions{Tag: cons.key, NoAck: cons.mode == ackAuto, Prefetch: w.prefetch, Args: w.args, Sole: w.sole}
 	if s := w.selector; s != nil {
 		b := c.broker
 		o.Filter = func(m *broker.Message) bool { return s.Matches(properties(b, m).lookup) }
@@ -511,6 +514,8 @@ func (c *conn) unsubscribe(f *wire.Frame) error {
 	cons := c.consumers[keyOf(string(id), hasID, string(dest))]
 	queue := ""
 	switch {
+	case cons != nil && cons.browses != nil:
+		c.stopBrowse(cons)
 	case cons != nil:
 		c.stop(cons)
 		if lasting(f) {

@@ -129,12 +129,16 @@ func (x *Exchange) Respond(t *broker.Turn, r wire.Response) {
 	c.link.Post(ev)
 }
 
-// Run has f called on the connection's loop, in the order of the calls; over
-// HTTP/2 on the caller's goroutine, at once. It is dropped if the connection is
-// gone.
+// Run has f called on the connection's loop, in the order of the calls, and
+// never before it returns; over HTTP/2 on a goroutine of its own. It is dropped
+// if the connection is gone.
 func (x *Exchange) Run(t *broker.Turn, f func(t *broker.Turn)) {
 	if x.h2 != nil {
-		f(t)
+		go func() {
+			batch := transport.NewBatch()
+			f(&broker.Turn{Now: time.Now().UnixMilli(), Bells: batch})
+			batch.Flush()
+		}()
 		return
 	}
 	ev := transport.Event{Kind: eventRun, P: f}

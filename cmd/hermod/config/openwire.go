@@ -19,6 +19,7 @@ type OpenWire struct {
 	DefaultPassword  string   `koanf:"default_password"`        //
 	DeadLetterQueue  string   `koanf:"dead_letter_queue"`       // where poisoned and expired messages go
 	Individual       []string `koanf:"individual_dead_letters"` // destinations, with wildcards, that have a dead letter queue each, whose name begins so
+	Prioritized      []string `koanf:"prioritized"`             // queues, with wildcards, that deliver by JMSPriority when they are made over OpenWire
 	FailIfNoSpace    []string `koanf:"fail_if_no_space"`        // destinations, with wildcards: refuse messages there is no room for instead of blocking their producers
 	LastImage        []string `koanf:"last_image"`              // topics, with wildcards, whose last message retroactive consumers get
 	PendingLimits    []string `koanf:"pending_limits"`          // topics, with wildcards, and after a colon the messages that wait for a slow consumer beyond its prefetch
@@ -42,6 +43,7 @@ func openwireDefaults() map[string]any {
 		"openwire.individual_dead_letters":  []string{},
 		"openwire.populate_user_id":         false,
 		"openwire.pending_limits":           []string{},
+		"openwire.prioritized":              []string{},
 		"openwire.fail_if_no_space":         []string{},
 		"openwire.last_image":               []string{},
 		"openwire.connected_brokers":        []string{},

@@ -17,7 +17,7 @@ func Command() *cobra.Command {
 		Use:   "perf",
 		Short: "Measure a broker, or the floor below it",
 	}
-	cmd.AddCommand(amqpCommand(), mqttCommand(), stompCommand(), relayCommand(), diskCommand())
+	cmd.AddCommand(amqpCommand(), mqttCommand(), stompCommand(), openwireCommand(), sqsCommand(), relayCommand(), diskCommand())
 	return cmd
 }
 

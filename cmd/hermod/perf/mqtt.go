@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -30,7 +31,8 @@ type mqttOptions struct {
 	size                 int
 	duration, warmup     time.Duration
 	durable              bool
-	idle                 int
+	idle, dialers        int
+	sessions             int
 	pids                 []int
 	json                 bool
 }
@@ -50,6 +52,8 @@ func (o *mqttOptions) register(f *pflag.FlagSet) {
 	f.DurationVar(&o.duration, "duration", 10*time.Second, "how long to measure")
 	f.DurationVar(&o.warmup, "warmup", time.Second, "how long to run before measuring")
 	f.IntVar(&o.idle, "idle", 0, "open so many connections, report what they cost, and nothing else")
+	f.IntVar(&o.dialers, "dialers", 1, "with --idle or --sessions: how many are opened at the same time")
+	f.IntVar(&o.sessions, "sessions", 0, "leave so many durable sessions behind, each with one subscription of QoS 1, and do nothing else")
 	f.IntSliceVar(&o.pids, "pid", nil, "process ids of the broker, for CPU time and memory")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 }
@@ -67,6 +71,8 @@ func (o *mqttOptions) validate() error {
 		{"window", o.window, o.qos, 65535},
 		{"size", o.size, 0, 64 << 20},
 		{"idle", o.idle, 0, 1000000},
+		{"dialers", o.dialers, 1, 1000},
+		{"sessions", o.sessions, 0, 10000000},
 	} {
 		if r.value < r.lo || r.value > r.hi {
 			return fmt.Errorf("--%s %d: not between %d and %d", r.flag, r.value, r.lo, r.hi)
@@ -134,6 +140,9 @@ func runMQTT(ctx context.Context, o *mqttOptions) (report, error) {
 	if o.idle > 0 {
 		return r.holdIdle(ctx)
 	}
+	if o.sessions > 0 {
+		return r.leaveSessions(ctx)
+	}
 	if err := r.connect(); err != nil {
 		return nil, err
 	}
@@ -169,7 +178,7 @@ func (r *mqttRun) dial(role string, i int) (*mqttClient, error) {
 	}
 	c := &mqttClient{run: r, nc: nc, v: wire.Version(r.o.version), topic: fmt.Sprint(r.prefix, i%r.o.topics)}
 	p := wire.Connect{Version: c.v, CleanStart: true, ClientID: fmt.Sprintf("perf-%d-%s-%d", os.Getpid(), role, i)}
-	if r.o.durable && role == "sub" && !r.stopping.Load() {
+	if (r.o.durable || r.o.sessions > 0) && role == "sub" && !r.stopping.Load() {
 		p.CleanStart = false
 		if c.v == wire.V5 {
 			p.Props = p.Props.AppendNumber(wire.SessionExpiry, 3600)
@@ -477,12 +486,17 @@ func (r *mqttRun) holdIdle(ctx context.Context) (report, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := range o.idle {
+	var mu sync.Mutex
+	if err := r.together(ctx, o.idle, func(i int) error {
 		c, err := r.dial("idle", i)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			mu.Lock()
+			r.subscribers = append(r.subscribers, c)
+			mu.Unlock()
 		}
-		r.subscribers = append(r.subscribers, c)
+		return err
+	}); err != nil {
+		return nil, err
 	}
 	opened, err := readUsage(o.pids)
 	if err != nil {
@@ -502,4 +516,66 @@ func (r *mqttRun) holdIdle(ctx context.Context) (report, error) {
 		OpenCPU: float64((opened.broker.CPU - before.broker.CPU).Microseconds()) / float64(o.idle),
 		Cost:    costBetween(opened, after, o.pids, 0, 0),
 	}, nil
+}
+
+// together calls f with every number below n, as many at a time as there are
+// dialers, until one fails.
+func (r *mqttRun) together(ctx context.Context, n int, f func(i int) error) error {
+	var next atomic.Int64
+	errs := make(chan error, r.o.dialers)
+	for range r.o.dialers {
+		go func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= n || ctx.Err() != nil {
+					errs <- ctx.Err()
+					return
+				}
+				if err := f(i); err != nil {
+					next.Store(int64(n))
+					errs <- err
+					return
+				}
+			}
+		}()
+	}
+	var first error
+	for range r.o.dialers {
+		if err := <-errs; first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// sessionsResult is the report of --sessions.
+type sessionsResult struct {
+	Sessions int     `json:"sessions"`
+	Seconds  float64 `json:"seconds"`
+}
+
+func (r *sessionsResult) writeText(w io.Writer) {
+	fmt.Fprintf(w, "%d durable sessions left behind in %.1f s\n", r.Sessions, r.Seconds)
+}
+
+// leaveSessions makes durable sessions and goes.
+func (r *mqttRun) leaveSessions(ctx context.Context) (report, error) {
+	began := time.Now()
+	err := r.together(ctx, r.o.sessions, func(i int) error {
+		c, err := r.dial("sub", i)
+		if err != nil {
+			return err
+		}
+		c.topic = fmt.Sprint("perf/session/", i)
+		if err = c.subscribe(); err == nil {
+			d := wire.Disconnect{}
+			_, err = c.nc.Write(d.Append(nil, c.v))
+		}
+		_ = c.nc.Close()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &sessionsResult{r.o.sessions, time.Since(began).Seconds()}, nil
 }

@@ -7,7 +7,7 @@ import (
 
 func TestMQTTOptions(t *testing.T) {
 	good := func() *mqttOptions {
-		return &mqttOptions{version: 4, publishers: 1, subscribers: 1, topics: 1, window: 1, duration: 1}
+		return &mqttOptions{version: 4, publishers: 1, subscribers: 1, topics: 1, window: 1, dialers: 1, duration: 1}
 	}
 	if err := good().validate(); err != nil {
 		t.Fatal(err)
@@ -17,6 +17,7 @@ func TestMQTTOptions(t *testing.T) {
 		"--topics":   func(o *mqttOptions) { o.topics = 0 },
 		"--qos":      func(o *mqttOptions) { o.qos = 2 },
 		"--window":   func(o *mqttOptions) { o.qos, o.window = 1, 0 },
+		"--dialers":  func(o *mqttOptions) { o.dialers = 0 },
 		"--duration": func(o *mqttOptions) { o.duration = 0 },
 	} {
 		o := good()

@@ -25,6 +25,7 @@ type stompOptions struct {
 
 	producers, consumers, queues int
 	topic, persistent, receipts  bool
+	keep                         bool
 	size, prefetch               int
 	ack                          string
 	duration, warmup             time.Duration
@@ -42,6 +43,7 @@ func (o *stompOptions) register(f *pflag.FlagSet) {
 	f.IntVar(&o.queues, "queues", 1, "destinations, shared out to producers and consumers in turn")
 	f.BoolVar(&o.topic, "topic", false, "use topics instead of queues")
 	f.IntVar(&o.size, "size", 1024, "body bytes; from 24 on the body carries a time stamp for latencies")
+	f.BoolVar(&o.keep, "keep-queues", false, "make queues without x-expires, which RabbitMQ refuses to send to: they stay")
 	f.BoolVar(&o.persistent, "persistent", false, "send with persistent:true")
 	f.BoolVar(&o.receipts, "receipts", false, "ask for a receipt for each message and wait for it before the next")
 	f.StringVar(&o.ack, "ack", "auto", "auto, client (each ACK for 100 messages) or client-individual")
@@ -316,13 +318,16 @@ func (r *stompRun) stop() {
 	r.workers.Wait()
 }
 
-// subscribe starts a consumer. The queue goes a minute after its last use.
+// subscribe starts a consumer. The queue goes a minute after its last use,
+// unless queues are to stay.
 func (r *stompRun) subscribe(c *stompConn, name string) error {
 	b := wire.AppendCommand(nil, "SUBSCRIBE")
 	b = wire.AppendPlainHeader(b, "id", "0")
 	b = wire.AppendPlainHeader(b, "destination", name)
 	b = wire.AppendPlainHeader(b, "ack", r.o.ack)
-	b = wire.AppendPlainHeader(b, "x-expires", "60000")
+	if !r.o.keep {
+		b = wire.AppendPlainHeader(b, "x-expires", "60000")
+	}
 	if r.o.prefetch > 0 {
 		b = wire.AppendNumber(b, "prefetch-count", int64(r.o.prefetch))
 	}

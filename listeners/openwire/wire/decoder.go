@@ -13,7 +13,8 @@ type Decoder struct {
 	Format
 	MaxFrameSize int // without the size prefix; 0 = no limit
 
-	names map[string]string // modified UTF-8 to string, bounded
+	names  map[string]string // modified UTF-8 to string, bounded
+	recent [8]string         // of those, by a hash; only if both forms are the same
 
 	// What arrives once per message is decoded in here.
 	ack         MessageAck

@@ -100,16 +100,26 @@ func (r *reader) str(flags *uint8, bit uint8) string {
 }
 
 // name reads a string of those that come again and again: one the Decoder has
-// met before costs nothing.
+// met before costs no allocation, and one of the latest no more than a
+// comparison.
 func (r *reader) name(flags *uint8, bit uint8) string {
 	v := r.rawString(flags, bit)
 	if r.d == nil || len(v) == 0 || len(v) > maxNameLength {
 		return r.text(v)
 	}
+	recent := &r.d.recent[(len(v)+int(v[len(v)-1])+int(v[len(v)/2]))%len(r.d.recent)]
+	if *recent == string(v) {
+		return *recent
+	}
 	s, ok := r.d.names[string(v)]
 	if !ok {
-		s = r.text(v)
+		if s = r.text(v); r.err != nil {
+			return ""
+		}
 		r.d.remember(string(v), s)
+	}
+	if s == string(v) {
+		*recent = s
 	}
 	return s
 }
