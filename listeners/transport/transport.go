@@ -110,6 +110,10 @@ type Link interface {
 	// Info describes the peer. It does not change after Start.
 	Info() *Info
 
+	// Arrived counts the bytes that have come for the session, those of frames that are not complete included: a peer
+	// that sends a large frame slowly is alive.
+	Arrived() int64
+
 	// Now is the time of the current turn, read at most once per turn.
 	Now() time.Time
 }
