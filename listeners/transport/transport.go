@@ -204,6 +204,8 @@ type Options struct {
 	OffloadQueue int
 	// TLSHandshakes bounds the TLS handshakes that compute at once; default 64. Waiting for the peer does not count.
 	TLSHandshakes int
+	// Clock is the time that Turns and Ticks carry; default time.Now.
+	Clock func() time.Time
 	// Logger gets what goes wrong at the edges; default slog.Default().
 	Logger *slog.Logger
 }
