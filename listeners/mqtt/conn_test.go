@@ -292,19 +292,3 @@ func TestTimersAreBounded(t *testing.T) {
 		t.Errorf("%d timers for one session", n)
 	}
 }
-
-// TestMQTT45Slowloris: a packet that never becomes whole ends its connection,
-// whatever the client's keep-alive is.
-func TestMQTT45Slowloris(t *testing.T) {
-	w := newWorld(t, Options{})
-	c := w.connect(wire.V5, "slow")
-	c.p.Send([]byte{0x30, 100, 0, 1, 'a'})
-	w.m.Turn()
-	w.tick(50 * time.Second)
-	c.p.Send([]byte{0, 'x'}) // a byte now and then does not help
-	w.m.Turn()
-	w.tick(30 * time.Second)
-	if d, err := wire.DecodeDisconnect(c.expect(wire.DISCONNECT), c.v); err != nil || d.Reason != wire.KeepAliveTimeout {
-		t.Errorf("DISCONNECT 0x%02X, %v", byte(d.Reason), err)
-	}
-}
