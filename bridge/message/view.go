@@ -43,10 +43,11 @@ func ViewOf(b *broker.Broker, m *broker.Message) View {
 		}
 	}
 	var v View
-	if text := unsafe.String(unsafe.SliceData(m.Body), len(m.Body)); aws.LegalText(text) {
-		v.Body = m.Body
+	body := b.Body(m)
+	if text := unsafe.String(unsafe.SliceData(body), len(body)); aws.LegalText(text) {
+		v.Body = body
 	} else {
-		v.Body = base64.StdEncoding.AppendEncode(nil, m.Body)
+		v.Body = base64.StdEncoding.AppendEncode(nil, body)
 		v.add(EncodingName, "String", encodingBase64)
 	}
 	v.MD5 = MD5(v.Body)
