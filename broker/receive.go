@@ -1,5 +1,7 @@
 package broker
 
+import "slices"
+
 // ReceiveOptions describe a Receive.
 type ReceiveOptions struct {
 	Max      int   // most messages
@@ -283,11 +285,15 @@ func (q *Queue) RemoveAll(t *Turn, list []Token, strict bool, ok []bool, done fu
 		q.serve(t)
 		q.notify()
 	}
-	q.leave(t)
 	if done != nil {
-		// A repeated delete waits, too: the first may not be durable yet.
-		q.vhost.broker.StoreFacts(nil, done)
+		// One batch settles and answers. A repeated delete waits, too: the first
+		// may not be durable yet.
+		b := &Batch{Settles: slices.Clone(q.out.Settles), Then: &stored{broker: q.vhost.broker, done: done}}
+		q.out.Settles = q.out.Settles[:0]
+		q.vhost.broker.unstored.Add(1)
+		q.eng.store.Append(b)
 	}
+	q.leave(t)
 }
 
 // remove is Remove under the lock.

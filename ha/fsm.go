@@ -1,9 +1,9 @@
 package ha
 
 import (
-	"errors"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -16,6 +16,7 @@ type fsm struct {
 	gate    *gate
 	applied uint64 // entries up to here the Applier has
 	handed  *atomic.Uint64
+	commits *commitStats
 	batch   []persistence.Entry
 	none    []any
 }
@@ -36,6 +37,9 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	if len(f.batch) > 0 {
 		f.applied = f.batch[len(f.batch)-1].Index
 		f.handed.Store(f.applied)
+		if l := logs[len(logs)-1]; !l.AppendedAt.IsZero() {
+			f.commits.add(time.Since(l.AppendedAt))
+		}
 		f.applier.Apply(f.batch)
 		clear(f.batch) // the Data belongs to the Applier now
 	}
@@ -58,10 +62,9 @@ func (f *fsm) Apply(l *raft.Log) any {
 // Cut asks raft for a snapshot.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) { return noSnapshot{}, nil }
 
-// Restore implements raft.FSM. State does not travel through raft.
-func (f *fsm) Restore(io.ReadCloser) error {
-	return errors.New("ha: this node is too far behind and must be seeded anew")
-}
+// Restore implements raft.FSM. State does not travel through raft: a manifest
+// is only taken by a node that has the state already (manifestSink).
+func (f *fsm) Restore(source io.ReadCloser) error { return source.Close() }
 
 type noSnapshot struct{}
 

@@ -43,8 +43,8 @@ type Log struct {
 	segments  *segmentDir
 	store     *logStore
 	snapshots *snapshots
-	raft      *raft.Raft
-	shutdown  func() error // ends raft and its transport
+	raft      atomic.Pointer[raft.Raft] // nil until Start has come so far
+	shutdown  func() error              // ends raft and its transport
 	transport raft.Transport
 	gate      *gate
 
@@ -52,12 +52,20 @@ type Log struct {
 	done    chan struct{} // closed by Close
 	watcher sync.WaitGroup
 	cutting sync.Mutex
-	handed  atomic.Uint64 // the last entry given to the Applier
 
-	started atomic.Bool
-	closed  atomic.Bool
-	failure atomic.Pointer[error]
-	failed  chan struct{}
+	preparing sync.Mutex
+	handed    atomic.Uint64 // the last entry given to the Applier
+	commits   commitStats
+
+	members  members     // on a cluster
+	leading  atomic.Bool // Start has returned: this node is the active one
+	turnover turnover    // holds proposals during a transfer
+
+	startedAt int64 // Unix ns, tells one life of this node from another
+	started   atomic.Bool
+	closed    atomic.Bool
+	failure   atomic.Pointer[error]
+	failed    chan struct{}
 }
 
 // Open locks the directory. Start does the rest.
@@ -69,8 +77,10 @@ func Open(opts Options) (*Log, error) {
 		opts:   opts,
 		gate:   newGate(),
 		leader: make(chan bool, 8),
-		done:   make(chan struct{}),
-		failed: make(chan struct{}),
+
+		startedAt: time.Now().UnixNano(),
+		done:      make(chan struct{}),
+		failed:    make(chan struct{}),
 	}
 	l.fs = guardFS{opts.FS, &guard{opts.StallAlarm, opts.StallFatal, opts.Logger, l.fail}}
 	if err := opts.FS.MkdirAll(opts.Dir, 0o700); err != nil {
@@ -89,6 +99,7 @@ func (l *Log) fail(err error) {
 	if l.failure.CompareAndSwap(nil, &err) {
 		close(l.failed)
 		l.gate.close()
+		l.turnover.open()
 		l.opts.Logger.Error("the log has failed", "error", err)
 		// Not on this goroutine: it may be one that Fatal's Close waits for.
 		go l.opts.Fatal(err)
@@ -119,6 +130,19 @@ func (l *Log) Start(a persistence.Applier) error {
 }
 
 func (l *Log) start(a persistence.Applier) error {
+	if err := l.prepare(a); err != nil {
+		return err
+	}
+	return l.awaitLeadership()
+}
+
+// prepare is Start up to running raft. Close waits for its end.
+func (l *Log) prepare(a persistence.Applier) error {
+	l.preparing.Lock()
+	defer l.preparing.Unlock()
+	if l.closed.Load() {
+		return ErrClosed
+	}
 	// A process killed between a rename and the sync of the directory leaves
 	// records that are there now and gone after a power failure.
 	if err := l.fs.SyncDir(l.opts.Dir); err != nil {
@@ -131,6 +155,7 @@ func (l *Log) start(a persistence.Applier) error {
 	if l.snapshots, err = openSnapshots(l.fs, l.opts.Dir); err != nil {
 		return err
 	}
+	l.snapshots.behind = l.behind
 	applied := a.Applied()
 	l.handed.Store(applied)
 	found, err := l.recover(meta, applied)
@@ -140,10 +165,16 @@ func (l *Log) start(a persistence.Applier) error {
 	if err := l.openStore(meta, found); err != nil {
 		return err
 	}
-	if err := l.startRaft(meta, &fsm{applier: a, gate: l.gate, applied: applied, handed: &l.handed}); err != nil {
+	founder, err := l.founds()
+	if err != nil {
 		return err
 	}
-	return l.awaitLeadership()
+	f := &fsm{applier: a, gate: l.gate, applied: applied, handed: &l.handed, commits: &l.commits}
+	if err := l.startRaft(meta, f, founder); err != nil {
+		return err
+	}
+	l.startMembers()
+	return nil
 }
 
 // recover scans and repairs the segments and connects them to the checkpoint.
@@ -221,7 +252,7 @@ func (l *Log) openStore(meta *metaStore, found *contents) error {
 	if err != nil {
 		return err
 	}
-	l.store = &logStore{WAL: w, codec: codec, gate: l.gate, fail: l.fail, err: l.err}
+	l.store = &logStore{WAL: w, codec: codec, gate: l.gate, fail: l.fail, err: l.err, replicating: l.replicating}
 	l.store.load(found)
 	l.store.scanned.Store(found)
 	return nil
@@ -279,11 +310,15 @@ func (l *Log) self() raft.Configuration {
 	}}}
 }
 
-func (l *Log) startRaft(meta *metaStore, f *fsm) (err error) {
+// startRaft runs raft. An empty log begins with a configuration of this node
+// alone if founder; else it waits for the leader of the cluster it joined.
+func (l *Log) startRaft(meta *metaStore, f *fsm, founder bool) (err error) {
 	l.transport = l.openTransport()
 	config := l.config()
-	if err := l.bootstrap(meta, config, f.applied); err != nil {
-		return err
+	if founder {
+		if err := l.bootstrap(meta, config); err != nil {
+			return err
+		}
 	}
 	var logs raft.LogStore = l.store
 	if l.opts.Stream != nil {
@@ -299,20 +334,22 @@ func (l *Log) startRaft(meta *metaStore, f *fsm) (err error) {
 	}
 	l.store.scanned.Store(nil)
 	// Once: only raft's first Shutdown waits for its goroutines.
-	l.shutdown = sync.OnceValue(func() error { return l.raft.Shutdown().Error() })
+	l.shutdown = sync.OnceValue(func() error { return l.raft.Load().Shutdown().Error() })
 	l.watcher.Go(l.shutDownOnFailure)
-	servers := l.raft.GetConfiguration().Configuration().Servers
-	if !isVoter(servers, config.LocalID) {
+	servers := l.raft.Load().GetConfiguration().Configuration().Servers
+	switch {
+	case l.opts.Stream == nil && !isVoter(servers, config.LocalID):
 		return fmt.Errorf("%w: node %q is not one of its voters %v", ErrGap, l.opts.NodeID, servers)
-	}
-	if len(servers) > 1 {
+	case l.opts.Stream == nil && len(servers) > 1:
+		return fmt.Errorf("%w: it has the members %v; let the others leave the cluster first, or start with HA on", ErrMember, names(servers))
+	case len(servers) != 1 || !isVoter(servers, config.LocalID):
 		return nil
 	}
 	// A shorter heartbeat timeout takes effect at once, and as raft has not
 	// heard of any leader yet, that starts the election without a wait.
-	reload := l.raft.ReloadableConfig()
+	reload := l.raft.Load().ReloadableConfig()
 	reload.HeartbeatTimeout, reload.ElectionTimeout = timeout, timeout
-	return l.raft.ReloadConfig(reload)
+	return l.raft.Load().ReloadConfig(reload)
 }
 
 // newRaft turns NewRaft's panics on a failing disk into errors.
@@ -322,7 +359,10 @@ func (l *Log) newRaft(config *raft.Config, f *fsm, logs raft.LogStore) (err erro
 			err = fmt.Errorf("raft: %v", p)
 		}
 	}()
-	l.raft, err = raft.NewRaft(config, f, logs, l.store, l.snapshots, l.transport)
+	r, err := raft.NewRaft(config, f, logs, l.store, l.snapshots, l.transport)
+	if err == nil {
+		l.raft.Store(r)
+	}
 	return err
 }
 
@@ -346,11 +386,7 @@ func isVoter(servers []raft.Server, id raft.ServerID) bool {
 }
 
 // bootstrap writes the first entry of a new log: the configuration.
-func (l *Log) bootstrap(meta *metaStore, config *raft.Config, applied uint64) error {
-	last, err := l.store.LastIndex()
-	if err != nil || last > 0 || l.snapshots.manifest().Index > 0 {
-		return err
-	}
+func (l *Log) bootstrap(meta *metaStore, config *raft.Config) error {
 	if meta.term() > 0 {
 		// A crash in BootstrapCluster, which refuses to run a second time.
 		if err := l.store.SetUint64([]byte(keyTerm), 0); err != nil {
@@ -361,40 +397,58 @@ func (l *Log) bootstrap(meta *metaStore, config *raft.Config, applied uint64) er
 }
 
 // awaitLeadership returns when this node leads and has applied all that was
-// committed before, and goes on watching that it leads.
+// committed before, and goes on watching that it leads. Until then it is a
+// standby, and leadership may come and go.
 func (l *Log) awaitLeadership() error {
-	select {
-	case <-l.leader:
-	case <-l.failed:
-		return l.err()
-	case <-l.done:
-		return ErrClosed
-	}
-	barrier := make(chan error, 1)
-	go func() { barrier <- l.raft.Barrier(0).Error() }()
-	select {
-	case err := <-barrier:
-		if err != nil {
-			return err
+	for {
+		select {
+		case leads := <-l.leader:
+			if !leads {
+				continue
+			}
+		case <-l.failed:
+			return l.err()
+		case <-l.done:
+			return ErrClosed
 		}
-	case <-l.failed:
-		return l.err()
-	case <-l.done:
-		return ErrClosed
+		barrier := make(chan error, 1)
+		go func() { barrier <- l.raft.Load().Barrier(0).Error() }()
+		select {
+		case err := <-barrier:
+			if err != nil && l.opts.Stream != nil && l.err() == nil {
+				// Deposed before it served anybody: it goes on as a standby.
+				l.opts.Logger.Warn("leadership did not last", "error", err)
+				continue
+			}
+			if err != nil {
+				return err
+			}
+		case <-l.failed:
+			return l.err()
+		case <-l.done:
+			return ErrClosed
+		}
+		if l.opts.Witness {
+			l.handOver()
+			continue
+		}
+		l.leading.Store(true)
+		l.watcher.Go(l.watchLeadership)
+		return nil
 	}
-	l.watcher.Go(l.watchLeadership)
-	return nil
 }
 
 // watchLeadership makes the loss of leadership fatal: from then on nobody knows
-// which of the pending entries commit. It replaces waiting for each entry's
-// future, which would cost a switch of goroutines per entry: without leadership
-// transfer there is no other way that raft drops one.
+// which of the pending entries commit, and another node may serve. It replaces
+// waiting for each entry's future, which would cost a switch of goroutines per
+// entry: nothing else makes raft drop one, as a transfer first waits until
+// nothing is on its way.
 func (l *Log) watchLeadership() {
 	for {
 		select {
 		case leading := <-l.leader:
 			if !leading && !l.closed.Load() && l.err() == nil {
+				l.leading.Store(false)
 				l.fail(ErrLeadershipLost)
 			}
 		case <-l.done:
@@ -404,7 +458,7 @@ func (l *Log) watchLeadership() {
 }
 
 // Propose implements persistence.Log. It blocks while maxAppendEntries entries
-// wait for the disk.
+// wait for the disk, and during a transfer of leadership.
 func (l *Log) Propose(data []byte) error {
 	if err := l.ready(); err != nil {
 		return err
@@ -412,7 +466,9 @@ func (l *Log) Propose(data []byte) error {
 	if len(data) > MaxEntrySize {
 		return ErrTooLarge
 	}
-	l.raft.Apply(data, 0)
+	l.turnover.enter()
+	l.raft.Load().Apply(data, 0)
+	l.turnover.leave()
 	return l.ready()
 }
 
@@ -420,7 +476,7 @@ func (l *Log) ready() error {
 	if err := l.err(); err != nil {
 		return err
 	}
-	if l.closed.Load() || l.raft == nil {
+	if l.closed.Load() || l.raft.Load() == nil {
 		return ErrClosed
 	}
 	return nil
@@ -441,16 +497,33 @@ func (l *Log) Cut(index uint64, keepBytes int64) error {
 	if handed := l.handed.Load(); index > handed {
 		return fmt.Errorf("ha: cut at entry %d, only %d are applied", index, handed)
 	}
-	var entry raft.Log
-	if err := l.store.WAL.GetLog(index, &entry); err != nil {
+	term, err := l.termOf(index)
+	if err != nil {
 		return fmt.Errorf("ha: cut at entry %d: %w", index, err)
 	}
-	l.snapshots.prepare(entryPos{entry.Index, entry.Term})
+	l.snapshots.prepare(entryPos{index, term})
 	l.store.cut(index, keepBytes)
-	if err := l.raft.Snapshot().Error(); err != nil {
-		return fmt.Errorf("ha: cut: %w", err)
+	if err := l.raft.Load().Snapshot().Error(); err != nil {
+		if err := l.ready(); err != nil || l.opts.Stream == nil {
+			return fmt.Errorf("ha: cut: %w", errors.Join(err, l.err()))
+		}
+		// On a cluster raft declines while a change of members is under way, or
+		// before it has applied anything: the next checkpoint cuts.
+		l.opts.Logger.Info("the log is cut later", "at", index, "why", err)
 	}
 	return nil
+}
+
+// termOf is the term of an entry that this node has applied.
+func (l *Log) termOf(index uint64) (uint64, error) {
+	if m := l.snapshots.manifest(); m.Index == index {
+		return m.Term, nil
+	}
+	var entry raft.Log
+	if err := l.store.WAL.GetLog(index, &entry); err != nil {
+		return 0, err
+	}
+	return entry.Term, nil
 }
 
 // Size implements persistence.Log.
@@ -469,6 +542,9 @@ func (l *Log) Close() error {
 	}
 	close(l.done)
 	l.gate.close()
+	l.turnover.open()
+	l.preparing.Lock()
+	defer l.preparing.Unlock()
 	var errs []error
 	if l.shutdown != nil {
 		errs = append(errs, l.shutdown())

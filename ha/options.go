@@ -36,6 +36,10 @@ var (
 	ErrTooLarge = errors.New("entry is too large")
 	// ErrStalled: a write or sync took longer than Options.StallFatal.
 	ErrStalled = errors.New("disk stalled")
+	// ErrMember: the node belongs to a cluster and cannot start alone.
+	ErrMember = errors.New("the log is that of a cluster")
+	// ErrBehind: the cluster no longer has the entries that this node lacks.
+	ErrBehind = errors.New("this node is too far behind and must be seeded")
 	// ErrLeadershipLost: the outcome of entries not yet applied is unknown.
 	ErrLeadershipLost = errors.New("leadership lost, outcome of pending entries unknown")
 )
@@ -73,8 +77,34 @@ type Options struct {
 	StallAlarm, StallFatal time.Duration
 
 	// Stream carries raft's connections to other nodes. Nil: a single node that
-	// listens nowhere.
+	// listens nowhere. With Peers it is Peers.
 	Stream raft.StreamLayer
+
+	// Peers is the door to the other nodes, for membership and seeding; its
+	// Close is the Log's. Nil: none.
+	Peers *Peers
+
+	// Contacts are addresses of nodes, this one's among them or not. An empty
+	// node joins the cluster it finds behind them. If none of them belongs to
+	// one, the first founds it. Without others, this node founds one.
+	Contacts []string
+
+	// Witness: this node votes and keeps the log, and never becomes active.
+	Witness bool
+
+	// Version of this build, told to the other nodes.
+	Version string
+
+	// Seed is told, once, that the leader at address no longer has the log that
+	// this node lacks. Called on a goroutine of its own.
+	Seed func(leader string)
+
+	// Snapshot makes a copy of the state at the last checkpoint for a node that
+	// is seeded. Nil: none are.
+	Snapshot func() (Snapshot, error)
+
+	// SeedRate bounds how many bytes a second a seeding takes; 0: no bound.
+	SeedRate int64
 }
 
 func (o *Options) setDefaults() error {
@@ -83,6 +113,9 @@ func (o *Options) setDefaults() error {
 	}
 	if o.FS == nil {
 		o.FS = vfs.OS()
+	}
+	if o.Peers != nil {
+		o.Stream = o.Peers
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

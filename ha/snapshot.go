@@ -1,9 +1,9 @@
 package ha
 
 import (
-	"bytes"
 	"errors"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -29,10 +29,14 @@ type snapshots struct {
 	mu      sync.Mutex
 	current manifest // Index 0: none
 	next    entryPos // of the Cut in progress
+	lent    map[*manifest]bool
+
+	// behind says whether a follower lacks the state at an index.
+	behind func(index uint64) error
 }
 
 func openSnapshots(fsys vfs.FS, dir string) (*snapshots, error) {
-	s := &snapshots{fs: fsys, dir: dir}
+	s := &snapshots{fs: fsys, dir: dir, behind: func(uint64) error { return ErrBehind }}
 	_, err := readRecord(fsys, dir, manifestName, &s.current)
 	return s, err
 }
@@ -62,29 +66,66 @@ func (s *snapshots) prepare(cut entryPos) {
 	s.next = cut
 }
 
-// Create implements raft.SnapshotStore. The index and term that raft gives are
-// those of the last entry applied; the checkpoint may end before it.
-func (s *snapshots) Create(_ raft.SnapshotVersion, _, _ uint64, configuration raft.Configuration,
+// Create implements raft.SnapshotStore. Raft calls it for a Cut, where index
+// and term are those of the last entry applied (the checkpoint may end before
+// it), and on a follower to which the leader sends a manifest. Only the latter
+// writes to the sink.
+func (s *snapshots) Create(_ raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
 	configurationIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.next.index <= s.current.Index {
-		return nil, errors.New("ha: snapshot without a checkpoint")
+	return &manifestSink{
+		store: s,
+		cut:   manifest{s.next.index, s.next.term, configuration, configurationIndex},
+		sent:  manifest{index, term, configuration, configurationIndex},
+	}, nil
+}
+
+// lend makes m what raft sends to followers until the function it returns is
+// called: the state of a seeding in progress, whose log is held. Newer
+// manifests would make the follower start over again, for ever.
+func (s *snapshots) lend(m manifest) (end func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lent == nil {
+		s.lent = map[*manifest]bool{}
 	}
-	return &manifestSink{s, manifest{s.next.index, s.next.term, configuration, configurationIndex}}, nil
+	s.lent[&m] = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.lent, &m)
+	}
+}
+
+// offered is the manifest that followers are sent: the oldest one lent, else
+// the current one.
+func (s *snapshots) offered() manifest {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.current
+	for l := range s.lent {
+		if l.Index < m.Index {
+			m = *l
+		}
+	}
+	return m
 }
 
 // List implements raft.SnapshotStore.
 func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
-	if m := s.manifest(); m.Index > 0 {
+	if m := s.offered(); m.Index > 0 {
 		return []*raft.SnapshotMeta{m.meta()}, nil
 	}
 	return nil, nil
 }
 
+// manifestBody is all the data that raft sends with a manifest.
+const manifestBody = "hermod manifest"
+
 // Open implements raft.SnapshotStore.
 func (s *snapshots) Open(string) (*raft.SnapshotMeta, io.ReadCloser, error) {
-	return s.manifest().meta(), io.NopCloser(bytes.NewReader(nil)), nil
+	return s.offered().meta(), io.NopCloser(strings.NewReader(manifestBody)), nil
 }
 
 func (m manifest) meta() *raft.SnapshotMeta {
@@ -95,15 +136,32 @@ func (m manifest) meta() *raft.SnapshotMeta {
 		Term:               m.Term,
 		Configuration:      m.Configuration,
 		ConfigurationIndex: m.ConfigurationIndex,
+		Size:               int64(len(manifestBody)),
 	}
 }
 
 type manifestSink struct {
-	store    *snapshots
-	manifest manifest
+	store     *snapshots
+	cut, sent manifest
+	received  bool // something was written: the leader sent it
 }
 
-func (s *manifestSink) Write(b []byte) (int, error) { return len(b), nil }
-func (s *manifestSink) ID() string                  { return manifestName }
-func (s *manifestSink) Cancel() error               { return nil }
-func (s *manifestSink) Close() error                { return s.store.replace(s.manifest) }
+func (s *manifestSink) Write(b []byte) (int, error) {
+	s.received = true
+	return len(b), nil
+}
+
+func (s *manifestSink) ID() string    { return manifestName }
+func (s *manifestSink) Cancel() error { return nil }
+
+// Close takes the manifest. One that was sent is only taken by a node whose
+// state reaches as far; its own stays as it is, and so does its log.
+func (s *manifestSink) Close() error {
+	if s.received {
+		return s.store.behind(s.sent.Index)
+	}
+	if s.cut.Index <= s.store.manifest().Index {
+		return errors.New("ha: snapshot without a checkpoint")
+	}
+	return s.store.replace(s.cut)
+}

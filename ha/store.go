@@ -7,6 +7,7 @@ import (
 	"sort"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
@@ -22,6 +23,10 @@ type logStore struct {
 	fail  func(error)
 	err   func() error // the error passed to fail, if any
 
+	// replicating: raft reads the log for others, who must get entries that
+	// cannot be applied before they have them.
+	replicating func() bool
+
 	scanned atomic.Pointer[contents] // while NewRaft runs
 
 	mu    sync.Mutex
@@ -29,7 +34,12 @@ type logStore struct {
 	total int64  // bytes of all entries known
 	cutAt int64  // total at the last Cut
 	floor uint64 // raft may truncate up to here
+	holds map[*hold]bool
 }
+
+// hold keeps entries after index from being truncated while somebody is seeded
+// with the state at index.
+type hold struct{ index uint64 }
 
 // mark says how many bytes the entries up to index take.
 type mark struct {
@@ -88,7 +98,7 @@ func (s *logStore) GetLog(index uint64, l *raft.Log) error {
 	}
 	switch {
 	case err == nil:
-		if l.Type == raft.LogCommand {
+		if l.Type == raft.LogCommand && !s.replicating() {
 			s.gate.enter(index)
 		}
 	case !errors.Is(err, raft.ErrLogNotFound) && !errors.Is(err, wal.ErrClosed):
@@ -140,8 +150,12 @@ func (s *logStore) DeleteRange(first, last uint64) error {
 		return err
 	}
 	s.mu.Lock()
+	if oldest == 0 {
+		s.mu.Unlock()
+		return nil // an empty log
+	}
 	if first <= oldest {
-		last = min(last, s.floor)
+		last = min(last, s.bottom())
 	} else if i := s.upTo(first - 1); i < len(s.marks) {
 		s.marks = s.marks[:i]
 		s.total = s.bytesTo(first - 1)
@@ -179,13 +193,46 @@ func (s *logStore) load(c *contents) {
 	s.marks, s.total = c.marks, c.bytes
 }
 
+// bottom is the last entry that may be truncated. The caller holds mu.
+func (s *logStore) bottom() uint64 {
+	bottom := s.floor
+	for h := range s.holds {
+		bottom = min(bottom, h.index-1)
+	}
+	return bottom
+}
+
+// hold makes sure that the entries from index on stay. It fails if they are
+// gone already.
+func (s *logStore) hold(index uint64) (*hold, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if first, err := s.FirstIndex(); err != nil || first > index {
+		return nil, fmt.Errorf("ha: entry %d is cut off the log: %w", index, errors.Join(err, ErrGap))
+	}
+	h := &hold{index}
+	if s.holds == nil {
+		s.holds = map[*hold]bool{}
+	}
+	s.holds[h] = true
+	return h, nil
+}
+
+func (s *logStore) unhold(h *hold) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.holds, h)
+}
+
 // cut notes that entries up to index are in a checkpoint and lets raft truncate
-// them, except the last keepBytes of the log.
+// them, except the last keepBytes of the log. The entry at index itself stays:
+// on a cluster raft names it to a follower who has been given the checkpoint,
+// and would send that again if it were gone.
 func (s *logStore) cut(index uint64, keepBytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cutAt = max(s.cutAt, s.bytesTo(index))
-	floor := index
+	floor := index - 1
 	if keepBytes > 0 {
 		enough := func(i int) bool { return s.total-s.marks[i].bytes < keepBytes }
 		i := sort.Search(len(s.marks), enough)
@@ -236,11 +283,30 @@ func (g *gate) enter(index uint64) {
 	if index <= g.read || index <= g.applied {
 		return
 	}
-	for g.n >= gateWidth && !g.closed {
-		g.cond.Wait()
+	if g.n >= gateWidth && !g.closed {
+		g.wait()
 	}
 	g.read = index
 	g.n++
+}
+
+// gatePatience bounds one wait: on a cluster raft also reads entries that are
+// not committed, and those must not stand in the way for ever.
+const gatePatience = time.Second
+
+// wait returns when there is room, or patience ends. The caller holds mu.
+func (g *gate) wait() {
+	late := false
+	timer := time.AfterFunc(gatePatience, func() {
+		g.mu.Lock()
+		late = true
+		g.mu.Unlock()
+		g.cond.Broadcast()
+	})
+	defer timer.Stop()
+	for g.n >= gateWidth && !g.closed && !late {
+		g.cond.Wait()
+	}
 }
 
 // leave counts entries up to index as applied.
@@ -252,6 +318,13 @@ func (g *gate) leave(first, last uint64, entries int) {
 		g.n = max(g.n-entries, 0)
 		g.cond.Broadcast()
 	}
+}
+
+// idle says that nothing read is waiting to be applied.
+func (g *gate) idle() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.n == 0
 }
 
 func (g *gate) close() {

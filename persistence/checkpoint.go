@@ -223,6 +223,7 @@ func (s *Store) captureState(b *metaBatch) {
 	for _, name := range slices.Sorted(maps.Keys(s.definitions)) {
 		s.putDefinition(b, []byte(name), s.definitions[name])
 	}
+	s.committing = s.definitions // until the metadata has them
 	s.definitions, s.definitionBytes = map[string][]byte{}, 0
 	for _, id := range s.newKeys {
 		b.put(bucketKeys, binary.BigEndian.AppendUint32(nil, id), s.keys.wrapped(id))
@@ -398,6 +399,7 @@ func (t *table) collect(out []pick, l *lane, g int, seq uint64) ([]pick, uint64,
 // install replaces the frozen memory table by the extents written from it.
 func (s *Store) install(frozen *memtable, w *segmentWriter) {
 	s.mu.Lock()
+	s.committing = nil
 	g := (s.table.gen & 1) ^ 1
 	for _, seg := range w.segments {
 		seg.born = s.checkpoints

@@ -104,6 +104,8 @@ func spanKey(lane, base uint64) []byte {
 
 func segmentKey(id uint32) []byte { return binary.BigEndian.AppendUint64(nil, uint64(id)) }
 
+func segmentIDOfKey(k []byte) uint32 { return uint32(binary.BigEndian.Uint64(k)) }
+
 // sort orders the changes by bucket and key, which a B-tree likes. No key may
 // be both in a deleted range and put.
 func (b *metaBatch) sort() {

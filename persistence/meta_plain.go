@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"sync"
 
 	"github.com/hermodmq/hermod/persistence/vfs"
 )
@@ -23,6 +24,7 @@ type plainMeta struct {
 	fs   vfs.FS
 	dir  string
 	name string
+	mu   sync.RWMutex
 	rows map[string][]byte // bucket byte and key
 }
 
@@ -60,6 +62,8 @@ func openPlainFile(fsys vfs.FS, dir, name string) (metadata, error) {
 }
 
 func (m *plainMeta) load(bucket byte, each func(key, value []byte) error) error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
 	for _, k := range slices.Sorted(maps.Keys(m.rows)) {
 		if k[0] != bucket {
 			continue
@@ -72,6 +76,8 @@ func (m *plainMeta) load(bucket byte, each func(key, value []byte) error) error 
 }
 
 func (m *plainMeta) commit(batch *metaBatch) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for i := range batch.ops {
 		o, key, value := batch.op(i)
 		name := string(append([]byte{o.bucket}, key...))

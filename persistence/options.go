@@ -80,6 +80,11 @@ type Options struct {
 	// default 60 s.
 	CheckpointInterval time.Duration
 
+	// Cluster says that the log is replicated: Recover waits as a standby until
+	// this node becomes the active one, and a failure meanwhile ends the process
+	// as it does later.
+	Cluster bool
+
 	// LogKeep is how many bytes of log a checkpoint leaves for lagging
 	// followers; default 0.
 	LogKeep int64

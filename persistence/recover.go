@@ -21,7 +21,7 @@ const (
 // Recover implements broker.Store: it replays the log and starts to serve. On
 // a cluster it returns when this node has become the active one.
 func (s *Store) Recover() (*broker.Recovered, error) {
-	s.starting.Store(true)
+	s.starting.Store(!s.opts.Cluster)
 	s.startBackground()
 	if err := s.opts.Log.Start(s); err != nil {
 		return nil, fmt.Errorf("persistence: open the log: %w", err)
@@ -91,11 +91,10 @@ func (s *Store) endRebuild() error {
 	return nil
 }
 
-// recovered collects what the store holds.
+// recovered collects what the store holds. A checkpoint may be in progress, as
+// a standby that takes over cannot wait for one: it moves messages lane by lane
+// under s.mu, and definitions are also in s.committing meanwhile.
 func (s *Store) recovered() (*broker.Recovered, error) {
-	// No checkpoint may move messages or definitions meanwhile.
-	s.checkpointMu.Lock()
-	defer s.checkpointMu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	definitions, err := s.loadDefinitions()
@@ -116,8 +115,8 @@ func (s *Store) recovered() (*broker.Recovered, error) {
 	return r, nil
 }
 
-// loadDefinitions reads the definitions of the last checkpoint and what the
-// log changed since.
+// loadDefinitions reads the definitions of the last checkpoint, those that one
+// in progress writes, and what the log changed since. s.mu is held.
 func (s *Store) loadDefinitions() ([]broker.Definition, error) {
 	var list []broker.Definition
 	err := s.meta.load(bucketDefinitions, func(_, v []byte) error {
@@ -132,6 +131,9 @@ func (s *Store) loadDefinitions() ([]broker.Definition, error) {
 		if _, changed := s.definitions[string(name)]; changed {
 			return nil
 		}
+		if _, changed := s.committing[string(name)]; changed {
+			return nil
+		}
 		d, ok := decodeDefinition(body)
 		if !ok {
 			return &CorruptionError{File: "meta", Reason: "definition row"}
@@ -141,6 +143,14 @@ func (s *Store) loadDefinitions() ([]broker.Definition, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	for name, body := range s.committing {
+		if _, changed := s.definitions[name]; changed {
+			continue
+		}
+		if d, ok := decodeDefinition(body); ok && !d.Delete {
+			list = append(list, d)
+		}
 	}
 	for _, body := range s.definitions {
 		if d, ok := decodeDefinition(body); ok && !d.Delete {

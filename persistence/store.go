@@ -42,6 +42,7 @@ type Store struct {
 	table           *table
 	applied         uint64            // log index the table reflects
 	definitions     map[string][]byte // changed since the last checkpoint: name to record body
+	committing      map[string][]byte // what a checkpoint in progress writes of them
 	definitionBytes int64
 	newKeys         []uint32
 	flushing        bool // a frozen memory table is being written

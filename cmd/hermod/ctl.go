@@ -31,8 +31,16 @@ func ctlCommand() *cobra.Command {
 	f.StringVar(&o.dataDir, "data-dir", "./data", "data folder of the node")
 	f.StringVarP(&o.req.VHost, "vhost", "p", "/", "virtual host")
 	f.BoolVar(&o.json, "json", false, "print JSON")
+	cluster := &cobra.Command{Use: "cluster", Short: "Members of the cluster and who leads it"}
+	cmd.AddCommand(cluster, restoreCommand(o))
 	for _, spec := range admin.Commands {
-		cmd.AddCommand(ctlSubcommand(o, spec))
+		sub := ctlSubcommand(o, spec)
+		if name, ok := strings.CutPrefix(spec.Name, "cluster_"); ok {
+			sub.Use = strings.TrimSpace(name + " " + spec.Args)
+			cluster.AddCommand(sub)
+			continue
+		}
+		cmd.AddCommand(sub)
 	}
 	return cmd
 }

@@ -84,6 +84,10 @@ type node struct {
 	certs  *certificates  // nil until a TLS listener wants them
 	stop   []func() error // metrics and admin
 
+	cluster clustering
+	web     swapHandler   // of the metrics listener
+	admin   *admin.Server // nil without a socket
+
 	disk struct {
 		mu   sync.Mutex
 		low  bool
@@ -103,22 +107,40 @@ func serve(c *config.Config) error {
 
 	n := &node{config: c, log: newLogger(c.Log)}
 	slog.SetDefault(n.log)
+	clockOffset = c.Node.ClockOffset
+	if c.HA.Enabled {
+		return n.serveCluster(signals)
+	}
 	if err := n.open(); err != nil {
 		return err
 	}
 	fmt.Printf("hermod %s ready\n", version)
 
 	<-signals
+	n.stopping(signals)
+	return n.close()
+}
+
+// stopping says so, and that a second signal is taken literally.
+func (n *node) stopping(signals <-chan os.Signal) {
 	n.log.Info("stopping; a second signal ends the process at once")
 	go func() {
 		<-signals
 		os.Exit(1)
 	}()
-	return n.close()
 }
 
 func (n *node) open() error {
-	steps := []func() error{n.openStore, n.openCore, n.openServices, n.openServer, n.openListeners, n.openMQTT, n.openSTOMP, n.openOpenWire, n.openAWS, n.openMetrics, n.openAdmin}
+	return inOrder(n.openStore, n.serveClients, n.openMetrics, n.openAdmin)
+}
+
+// serveClients recovers the core, which on a cluster waits until this node is
+// the active one, and opens what clients connect to.
+func (n *node) serveClients() error {
+	return inOrder(n.openCore, n.openServices, n.openServer, n.openListeners, n.openMQTT, n.openSTOMP, n.openOpenWire, n.openAWS)
+}
+
+func inOrder(steps ...func() error) error {
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -137,19 +159,27 @@ func (n *node) openStore() error {
 	if err != nil {
 		return err
 	}
-	n.raft, err = ha.Open(ha.Options{
-		Dir:     filepath.Join(c.DataDir, "log"),
+	options := ha.Options{
+		Dir:     filepath.Join(c.DataDir, logFolder),
 		NodeID:  c.Node.Name,
 		Confirm: ha.Confirm(c.Persistence.Confirm),
 		Logger:  n.log.With("component", "log"),
 		Fatal:   n.fatal,
-	})
+		Version: version,
+	}
+	if err := n.openPeers(&options); err != nil {
+		return err
+	}
+	n.raft, err = ha.Open(options)
 	if err != nil {
 		return fmt.Errorf("opening the log: %w", err)
 	}
 	n.store, err = persistence.Open(persistence.Options{
-		Dir:         filepath.Join(c.DataDir, "store"),
+		Dir:         filepath.Join(c.DataDir, storeFolder),
 		Log:         n.raft,
+		Cluster:     c.HA.Enabled,
+		LogKeep:     n.logKeep(),
+		Clock:       wallClock,
 		Confirm:     persistence.Confirm(c.Persistence.Confirm),
 		SegmentSize: int64(c.Persistence.SegmentSize),
 		MasterKey:   key,
@@ -169,6 +199,10 @@ func (n *node) openStore() error {
 // fatal ends the process when what is on disk is no longer known: nothing may
 // be confirmed any more, and a restart recovers what was.
 func (n *node) fatal(err error) {
+	if n.config.HA.Enabled && errors.Is(err, ha.ErrLeadershipLost) {
+		n.deposed()
+		return
+	}
 	n.log.Error("the store failed; ending the process so that nothing unsafe is confirmed", "error", err)
 	os.Exit(3)
 }
@@ -206,7 +240,7 @@ func (n *node) openCore() error {
 		Store:           n.store,
 		Node:            c.Node.Name,
 		Logger:          n.log.With("component", "core"),
-		Now:             time.Now().UnixMilli(),
+		Now:             wallClock().UnixMilli(),
 		MemoryLimit:     c.Limits.Memory.Of(machineMemory()),
 		MaxMessageSize:  int64(c.Limits.MaxMessageSize),
 		DefaultUser:     c.Auth.DefaultUser,
@@ -261,7 +295,7 @@ func (n *node) tick() {
 	for {
 		select {
 		case now := <-ticker.C:
-			t.Now = now.UnixMilli()
+			t.Now = now.Add(clockOffset).UnixMilli()
 			n.core.Tick(t)
 			endTurn(t)
 		case <-n.ticker:
@@ -273,6 +307,7 @@ func (n *node) tick() {
 func (n *node) openServer() (err error) {
 	n.server, err = transport.New(transport.Options{
 		MaxConnections: n.config.Limits.MaxConnections,
+		Clock:          wallClock,
 		Logger:         n.log.With("component", "transport"),
 	})
 	return err
@@ -333,10 +368,17 @@ func (n *node) openMetrics() error {
 	if err != nil {
 		return fmt.Errorf("listener metrics: %w", err)
 	}
-	h := http.Handler(http.Options{Core: n.core, Extra: n.samples, Pprof: l.Pprof})
-	n.stop = append(n.stop, http.Serve(ln, h, func(err error) { n.log.Error("metrics listener ended", "error", err) }))
+	n.showMetrics()
+	n.stop = append(n.stop, http.Serve(ln, &n.web, func(err error) { n.log.Error("metrics listener ended", "error", err) }))
 	n.announce("metrics", ln.Addr())
 	return nil
+}
+
+// showMetrics makes the metrics listener tell of what there is at present.
+func (n *node) showMetrics() {
+	n.web.set(n.clusterHealth(http.Handler(http.Options{
+		Core: n.core, Extra: n.samples, Pprof: n.config.Listeners.Metrics.Pprof,
+	})))
 }
 
 // samples are the store's and the transport's numbers for /metrics.
@@ -353,6 +395,10 @@ func (n *node) samples() []http.Sample {
 		{Name: "hermod_store_compactions_total", Help: "Segments rewritten because they were sparse", Counter: true, Value: float64(st.Compactions)},
 		{Name: "hermod_store_corrupt_blocks_total", Help: "Blocks whose checksum was wrong", Counter: true, Value: float64(st.CorruptBlocks)},
 		{Name: "hermod_store_lost_messages_total", Help: "Messages given up because of corruption", Counter: true, Value: float64(st.Lost)},
+	}
+	list = append(list, n.clusterSamples()...)
+	if n.config.HA.Enabled && !n.cluster.serving.Load() {
+		return list // a standby
 	}
 	list = append(list, mqttSamples(n.mqtt)...)
 	var accepted, refused uint64
@@ -372,8 +418,13 @@ func (n *node) openAdmin() error {
 		n.log.Error("no admin socket, ctl will not reach this node", "error", err)
 		return nil
 	}
-	n.stop = append(n.stop, admin.Serve(ln, admin.Node{Core: n.core, Server: n.server, Store: n.store, Version: version}).Close)
+	n.admin = admin.Serve(ln, n.adminNode())
+	n.stop = append(n.stop, n.admin.Close)
 	return nil
+}
+
+func (n *node) adminNode() admin.Node {
+	return admin.Node{Core: n.core, Server: n.server, Store: n.store, Version: version, Log: n.raft, Join: n.joinByHand, DataDir: n.config.DataDir}
 }
 
 // close lets clients leave, then makes a checkpoint so that the next start is
@@ -410,7 +461,7 @@ func (n *node) retire() error {
 
 // newTurn makes a Turn for a goroutine of ours; endTurn ends each use of it.
 func newTurn() *broker.Turn {
-	return &broker.Turn{Now: time.Now().UnixMilli(), Bells: transport.NewBatch()}
+	return &broker.Turn{Now: wallClock().UnixMilli(), Bells: transport.NewBatch()}
 }
 
 func endTurn(t *broker.Turn) { t.Bells.(*transport.Batch).Flush() }

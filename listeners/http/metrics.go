@@ -29,13 +29,19 @@ func (c *collector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
-	samples := append(c.totals(), c.extra()...)
+	samples := c.extra()
+	if c.core != nil {
+		samples = append(c.totals(), samples...)
+	}
 	for _, s := range samples {
 		kind := prometheus.GaugeValue
 		if s.Counter {
 			kind = prometheus.CounterValue
 		}
 		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(s.Name, s.Help, nil, nil), kind, s.Value)
+	}
+	if c.core == nil {
+		return
 	}
 	identity := prometheus.Labels{"rabbitmq_node": c.core.Node(), "rabbitmq_cluster": c.core.Node()}
 	out <- prometheus.MustNewConstMetric(

@@ -16,7 +16,7 @@ import (
 
 // Options say what is served.
 type Options struct {
-	Core  *broker.Broker
+	Core  *broker.Broker  // nil on a standby, which has none
 	Extra func() []Sample // more samples for /metrics; may be nil
 	Pprof bool            // serve /debug/pprof
 }
@@ -46,6 +46,10 @@ func Handler(o Options) http.Handler {
 
 // health says ok, or which alarm blocks publishers, with status 503.
 func health(core *broker.Broker, w http.ResponseWriter) {
+	if core == nil {
+		http.Error(w, "standby", http.StatusServiceUnavailable)
+		return
+	}
 	if a := core.Alarms(); a != 0 {
 		http.Error(w, "alarm: "+a.String(), http.StatusServiceUnavailable)
 		return

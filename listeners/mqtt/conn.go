@@ -61,6 +61,7 @@ type conn struct {
 	pub      *broker.Session
 	auth     *authentication // nil without enhanced authentication
 	session  *session
+	present  bool // there was a session
 	attached bool // the session is this connection's
 
 	alarms    broker.Alarm
@@ -433,6 +434,8 @@ func (c *conn) Handle(ev transport.Event) {
 		}
 	case eventAuth:
 		c.authStepped(ev.P.(*authResult))
+	case eventAdmit:
+		c.admit()
 	case eventGranted:
 		c.granted()
 	case eventTakeover:

@@ -232,7 +232,8 @@ func splitAddr(a net.Addr) (host string, port int) {
 	return addrString(a), 0
 }
 
-// granted takes the session over and lets the client in.
+// granted takes the session over. A client whose session or will is to outlive a
+// crash is let in when that is stored.
 func (c *conn) granted() {
 	if c.state != claiming {
 		return
@@ -246,14 +247,29 @@ func (c *conn) granted() {
 	s.present, s.expiry, s.ended = true, c.expiry, 0
 	s.durable = s.durable || c.expiry > 0
 	s.will, s.willAt = c.connect.Will, 0
+	c.present = present
+	if !s.durable {
+		c.admit()
+		return
+	}
+	c.pause(whyLogin)
+	link := c.link
+	s.save(&c.turn, func(*broker.Turn) { link.Post(transport.Event{Kind: eventAdmit}) })
+}
+
+// admit lets the client in.
+func (c *conn) admit() {
+	if c.state != claiming || !c.attached {
+		return
+	}
+	s := c.session
 	c.deadline = 0
 	c.limit = c.opt.MaxPacketSize
 	s.mail.open(c.link.Target())
-	s.save(&c.turn, nil)
 	c.state = running
 	c.srv.counters.connects.Add(1)
 	c.watchSys()
-	c.connack(present)
+	c.connack(c.present)
 	c.connect = nil
 	c.resume(whyLogin)
 	c.resend()

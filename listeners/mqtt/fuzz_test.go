@@ -59,6 +59,9 @@ func begin(w *world, c *client, durable bool) {
 	k.state = authenticating
 	k.loggedIn(&loginResult{user: &broker.User{Name: "guest"}, vhost: "/"})
 	k.EndTurn()
+	if durable {
+		w.commit()
+	}
 	if k.state != running {
 		w.t.Fatal("no session")
 	}

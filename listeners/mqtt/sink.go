@@ -13,6 +13,7 @@ const (
 	eventLogin                      // P is a *loginResult
 	eventSys                        // P is a []sysValue: the $SYS topics of now
 	eventAuth                       // P is an *authResult
+	eventAdmit                      // the session is stored
 	eventGranted                    // the session is this connection's now
 	eventTakeover                   // another connection wants the session
 	eventClose                      // A is a broker.Kind, P a *string: an operator closes the connection

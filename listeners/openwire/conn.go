@@ -80,6 +80,7 @@ type conn struct {
 
 	deadline int64 // Unix ms at which patience ends; 0: never
 	heard    int64 // Unix ms of the last input
+	arrived  int64 // bytes of input at the last tick
 	spoke    int64 // Unix ms of the last output
 
 	login     *wire.ConnectionInfo
@@ -145,10 +146,6 @@ func (c *conn) begin() {
 	c.turn.Bells = c.link.Batch()
 }
 
-// receiveStep is how many bytes of a frame are waited for at a time: a frame
-// that takes long to arrive is a sign of life.
-const receiveStep = 64 << 10
-
 // Receive implements transport.Session. It stops early when reading pauses.
 func (c *conn) Receive(p []byte) (n, need int, err error) {
 	c.begin()
@@ -167,7 +164,6 @@ func (c *conn) Receive(p []byte) (n, need int, err error) {
 				c.violated(err)
 				return len(p), 0, nil
 			}
-			need = min(need, len(p)-n+receiveStep)
 			break
 		}
 		if s != nil {
@@ -367,6 +363,9 @@ func (c *conn) Tick(time.Time) {
 	limit := c.agreed.MaxInactivity
 	if limit <= 0 {
 		return
+	}
+	if n := c.link.Arrived(); n != c.arrived { // a frame that takes long to arrive is a sign of life
+		c.arrived, c.heard = n, c.turn.Now
 	}
 	// Nothing is heard while nothing is read.
 	if c.turn.Now-c.heard > limit+limit/2 && c.paused == 0 {

@@ -357,7 +357,19 @@ func TestSilence(t *testing.T) {
 		w.tick(500 * time.Millisecond)
 		expect[*wire.KeepAliveInfo](c)
 	}
-	for range 8 {
+	m := c.message(queueNamed("q"), "x")
+	m.Content = make([]byte, 100_000)
+	frame := wire.Append(nil, c.format, m)
+	for len(frame) > 0 { // a slow upload is no silence
+		n := min(len(frame), 5000)
+		c.peer.Send(frame[:n])
+		frame = frame[n:]
+		w.tick(500 * time.Millisecond)
+	}
+	if c.peer.EOF() {
+		t.Fatal("a client that uploads was dropped")
+	}
+	for range 12 {
 		w.tick(250 * time.Millisecond)
 	}
 	w.until("the silent client is dropped", func() bool { c.poll(); return c.peer.EOF() })

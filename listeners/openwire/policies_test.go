@@ -255,3 +255,22 @@ func TestTemporaryQueuesLeaveNothing(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestPriorities: OW-62.
+func TestPriorities(t *testing.T) {
+	w := newWorld(t, Options{Prioritized: []string{"prio.>"}})
+	c := w.open("a", nil)
+	for i, name := range []string{"prio.q", "q"} {
+		for _, p := range []int8{0, 9, 4} {
+			m := c.message(queueNamed(name), string(rune('0'+p)))
+			m.Priority = p
+			c.call(m)
+		}
+		c.consume(int64(i), queueNamed(name), nil)
+		if name == "q" {
+			c.receive("0", "9", "4")
+		} else {
+			c.receive("9", "4", "0")
+		}
+	}
+}

@@ -44,7 +44,9 @@ type Conn struct {
 
 	tail []byte // input that was not consumed, plain
 	need int    // what the session said it needs to go on with tail
-	out  []byte // output of this turn, plain
+
+	arrived int64  // bytes given to consume
+	out     []byte // output of this turn, plain
 
 	deadline  time.Time // of the handshake, of output that does not move, of flushing, of lingering
 	written   uint64    // bytes given to the socket
@@ -171,6 +173,7 @@ func (t *Conn) reading() bool {
 // consume feeds tail and p to the session. A frame that spans reads is put together in a buffer that grows towards the
 // need the session stated, and only as bytes arrive: a stated length alone pins nothing.
 func (t *Conn) consume(p []byte) error {
+	t.arrived += int64(len(p))
 	for t.reading() {
 		if len(t.tail) == 0 {
 			if len(p) == 0 {
@@ -614,6 +617,7 @@ func (l link) Batch() *Batch  { return &l.t.loop.batch }
 func (l link) Target() *Conn  { return l.t }
 func (l link) Post(ev Event)  { l.t.Post(ev) }
 func (l link) Info() *Info    { return &l.t.info }
+func (l link) Arrived() int64 { return l.t.arrived }
 func (l link) Now() time.Time { return l.t.loop.time() }
 
 func (l link) Offload(f func() Event) bool {

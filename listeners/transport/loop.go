@@ -19,6 +19,7 @@ const (
 // env is what a loop needs from its owner.
 type env struct {
 	log      *slog.Logger
+	clock    func() time.Time // nil: time.Now
 	pool     *pool
 	tlsGate  chan struct{}
 	stalled  func()      // a loop has got its first stalled connection
@@ -69,6 +70,9 @@ type loop struct {
 
 func newLoop(e *env) *loop {
 	l := &loop{env: e, clock: time.Now}
+	if e.clock != nil {
+		l.clock = e.clock
+	}
 	l.batch.home = l
 	return l
 }

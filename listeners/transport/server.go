@@ -73,6 +73,7 @@ func New(o Options) (*Server, error) {
 	}
 	s.env = env{
 		log:      o.Logger,
+		clock:    o.Clock,
 		pool:     &pool{workers: o.OffloadWorkers, depth: o.OffloadQueue},
 		tlsGate:  make(chan struct{}, o.TLSHandshakes),
 		released: func(t *Conn) { s.release(t.lst) },

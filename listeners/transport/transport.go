@@ -110,6 +110,10 @@ type Link interface {
 	// Info describes the peer. It does not change after Start.
 	Info() *Info
 
+	// Arrived counts the bytes that have come for the session, those of frames that are not complete included: a peer
+	// that sends a large frame slowly is alive.
+	Arrived() int64
+
 	// Now is the time of the current turn, read at most once per turn.
 	Now() time.Time
 }
@@ -200,6 +204,8 @@ type Options struct {
 	OffloadQueue int
 	// TLSHandshakes bounds the TLS handshakes that compute at once; default 64. Waiting for the peer does not count.
 	TLSHandshakes int
+	// Clock is the time that Turns and Ticks carry; default time.Now.
+	Clock func() time.Time
 	// Logger gets what goes wrong at the edges; default slog.Default().
 	Logger *slog.Logger
 }

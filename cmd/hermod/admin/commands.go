@@ -15,6 +15,12 @@ type Spec struct {
 var Commands = []Spec{
 	{Name: "status", Short: "show the node's version, uptime, alarms and totals"},
 
+	{Name: "cluster_status", Short: "members of the cluster as this node sees them"},
+	{Name: "cluster_join", Args: "HOST:PORT [force]", Short: "give up what this node holds and join the cluster of that node", Min: 1, Max: 2},
+	{Name: "cluster_leave", Args: "[NODE]", Short: "take a node, or this one, out of the cluster", Max: 1},
+	{Name: "cluster_transfer", Args: "[NODE]", Short: "make another node the active one", Max: 1},
+	{Name: "backup", Args: "FOLDER", Short: "write a verified copy of all data to a new folder on the node's machine", Min: 1, Max: 1},
+
 	{Name: "add_user", Args: "NAME PASSWORD", Short: "create a user without permissions", Min: 2, Max: 2},
 	{Name: "delete_user", Args: "NAME", Short: "delete a user", Min: 1, Max: 1},
 	{Name: "change_password", Args: "NAME PASSWORD", Short: "set a user's password", Min: 2, Max: 2},

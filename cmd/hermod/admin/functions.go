@@ -40,6 +40,12 @@ func inVHost[T any](list []T, keep func(T) bool) []T {
 var functions = map[string]function{
 	"status": status,
 
+	"cluster_status":   clusterStatus,
+	"cluster_join":     clusterJoin,
+	"cluster_leave":    clusterLeave,
+	"cluster_transfer": clusterTransfer,
+	"backup":           backup,
+
 	"add_user": changing(func(b *broker.Broker, t *broker.Turn, r *Request, d done) error {
 		return b.AddUser(t, r.Args[0], r.Args[1], nil, d)
 	}),

@@ -10,20 +10,26 @@ import (
 	"time"
 
 	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/ha"
 	"github.com/hermodmq/hermod/listeners/transport"
 	"github.com/hermodmq/hermod/persistence"
 )
 
 // Node is what commands act on.
 type Node struct {
-	Core    *broker.Broker
-	Server  *transport.Server
+	Core    *broker.Broker    // nil on a standby
+	Server  *transport.Server // nil on a standby
 	Store   *persistence.Store
 	Version string
+	DataDir string
+
+	Log  *ha.Log
+	Join func(address string, force bool) error // makes this node a member of another cluster
 }
 
 // Server answers ctl.
 type Server struct {
+	mu      sync.Mutex // guards changes of node
 	node    Node
 	started time.Time
 	http    http.Server
@@ -38,6 +44,20 @@ func Serve(ln net.Listener, n Node) *Server {
 	s.http = http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	s.done.Go(func() { _ = s.http.Serve(ln) })
 	return s
+}
+
+// SetNode replaces what commands act on: a standby has become the active node.
+func (s *Server) SetNode(n Node) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.node = n
+}
+
+// at returns a server for one request, on what there is now.
+func (s *Server) at() *Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &Server{node: s.node, started: s.started}
 }
 
 // Close stops answering.
@@ -69,6 +89,10 @@ func (s *Server) run(command string, body interface{ Read([]byte) (int, error) }
 		if spec.Name == command && (len(req.Args) < spec.Min || len(req.Args) > spec.Max) {
 			return nil, fmt.Errorf("%s: want %s", command, spec.Args)
 		}
+	}
+	s = s.at()
+	if s.node.Core == nil && !standbyCommands[command] {
+		return nil, s.notActive()
 	}
 	reply, err := f(s, &req)
 	if reply == nil {

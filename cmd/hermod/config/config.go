@@ -9,6 +9,7 @@ import (
 	"os"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/knadh/koanf/parsers/yaml"
@@ -43,12 +44,14 @@ type Config struct {
 	STOMP       STOMP       `koanf:"stomp"`
 	OpenWire    OpenWire    `koanf:"openwire"`
 	AWS         AWS         `koanf:"aws"`
+	HA          HA          `koanf:"ha"`
 	Log         Log         `koanf:"log"`
 }
 
 // Node names this process.
 type Node struct {
-	Name string `koanf:"name"` // shown to clients as cluster_name and in listings
+	Name        string        `koanf:"name"`         // shown to clients as cluster_name and in listings; each node of a cluster has its own
+	ClockOffset time.Duration `koanf:"clock_offset"` // added to the wall clock, for tests of clocks that differ
 }
 
 // Listeners are the sockets. Each address is host:port, :port or "off".
@@ -172,6 +175,7 @@ func defaults() map[string]any {
 	maps.Copy(all, stompDefaults())
 	maps.Copy(all, openwireDefaults())
 	maps.Copy(all, awsDefaults())
+	maps.Copy(all, haDefaults())
 	maps.Copy(all, snsDefaults())
 	return all
 }
@@ -205,7 +209,7 @@ func Load(src Source) (*Config, error) {
 	err = k.UnmarshalWithConf("", c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
 		Result: c, TagName: "koanf", WeaklyTypedInput: true, ErrorUnused: true,
 		DecodeHook: mapstructure.ComposeDecodeHookFunc(
-			mapstructure.TextUnmarshallerHookFunc(), mapstructure.StringToSliceHookFunc(",")),
+			mapstructure.TextUnmarshallerHookFunc(), mapstructure.StringToTimeDurationHookFunc(), mapstructure.StringToSliceHookFunc(",")),
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
@@ -312,6 +316,7 @@ func (c *Config) validate() error {
 	checks = append(checks, c.stompChecks()...)
 	checks = append(checks, c.openwireChecks()...)
 	checks = append(checks, c.awsChecks()...)
+	checks = append(checks, c.haChecks()...)
 	checks = append(checks, c.snsChecks()...)
 	for _, check := range checks {
 		if check.bad {

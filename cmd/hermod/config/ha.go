@@ -1,0 +1,75 @@
+package config
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+)
+
+// HA makes this node one of a cluster. Off, nothing listens for peers.
+type HA struct {
+	Enabled    bool     `koanf:"enabled"`
+	Bind       string   `koanf:"bind"`        // where the other nodes reach this one
+	Advertise  string   `koanf:"advertise"`   // host:port that the others use; "" is bind, which then needs a host
+	Peers      []string `koanf:"peers"`       // host:port of all nodes; the first founds the cluster. Empty: found one, or join by hand
+	Secret     string   `koanf:"secret"`      // shared by all nodes, at least 16 bytes
+	SecretFile string   `koanf:"secret_file"` // the same from a file
+	CertFile   string   `koanf:"cert_file"`   // of this node, for the other nodes; "" is a throw-away one
+	KeyFile    string   `koanf:"key_file"`
+	CAFile     string   `koanf:"ca_file"` // who signs the certificates of all nodes
+	Witness    bool     `koanf:"witness"` // votes and keeps the log; never serves
+	LogKeep    Size     `koanf:"log_keep"`
+	SeedRate   Size     `koanf:"seed_rate"` // bytes a second that filling a new node may take; 0: no bound
+}
+
+func haDefaults() map[string]any {
+	return map[string]any{
+		"ha.enabled":        false,
+		"ha.bind":           ":5680",
+		"ha.advertise":      "",
+		"ha.peers":          []string{},
+		"ha.secret":         "",
+		"ha.secret_file":    "",
+		"ha.cert_file":      "",
+		"ha.key_file":       "",
+		"ha.ca_file":        "",
+		"ha.witness":        false,
+		"ha.log_keep":       "1GiB",
+		"ha.seed_rate":      "0B",
+		"node.clock_offset": "0s",
+	}
+}
+
+func (c *Config) haChecks() []check {
+	h := &c.HA
+	if !h.Enabled {
+		return nil
+	}
+	secret, err := h.ClusterSecret()
+	files := (h.CertFile != "") == (h.KeyFile != "") && (h.CertFile != "") == (h.CAFile != "")
+	host, _, berr := net.SplitHostPort(h.Bind)
+	list := []check{
+		{err != nil, fmt.Sprintf("ha.secret_file: %v", err)},
+		{err == nil && len(secret) < 16, "ha.secret: at least 16 bytes, the same on all nodes"},
+		{!files, "ha.cert_file, ha.key_file, ha.ca_file: all or none"},
+		{berr != nil, "ha.bind: host:port"},
+		{h.Advertise == "" && (host == "" || host == "0.0.0.0" || host == "::") && len(h.Peers) > 0,
+			"ha.advertise: needed when ha.bind names no host"},
+		{h.Witness && len(h.Peers) == 0, "ha.witness: needs ha.peers"},
+	}
+	for _, p := range h.Peers {
+		_, _, err := net.SplitHostPort(p)
+		list = append(list, check{err != nil, fmt.Sprintf("ha.peers: %q is not host:port", p)})
+	}
+	return list
+}
+
+// ClusterSecret is the secret, from wherever it is.
+func (h *HA) ClusterSecret() ([]byte, error) {
+	if h.SecretFile == "" {
+		return []byte(h.Secret), nil
+	}
+	raw, err := os.ReadFile(h.SecretFile)
+	return bytes.TrimSpace(raw), err
+}
