@@ -66,7 +66,7 @@ func (v *VHost) QueuesMatching(pattern string) []string {
 
 // privatePrefixes begin the names of queues that belong to one client or to
 // the broker.
-var privatePrefixes = []string{"amq.", "mqtt-subscription-", "stomp-subscription-"}
+var privatePrefixes = []string{"amq.", "mqtt-subscription-", "stomp-subscription-", "sns-subscription-"}
 
 // wildcards reports whether names with wildcards stand for q: not if it is
 // exclusive, a stream, or the queue of a subscription to topics, whose messages

@@ -46,7 +46,7 @@ type cluster struct {
 }
 
 // freeAddress reserves a port for a node that comes and goes.
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)

@@ -142,7 +142,8 @@ func (l *Log) prepareSeed() (Snapshot, manifest, *hold, error) {
 	return nil, manifest{}, nil, ErrGap
 }
 
-// awaitCatchUp waits until the node has what follows the seed.
+// awaitCatchUp waits until the node has what follows the seed: only an entry
+// behind it shows that raft is past the manifest.
 func (l *Log) awaitCatchUp(name string, index uint64) {
 	limit := time.After(seedCatchUpMax)
 	tick := time.NewTicker(pollInterval)
@@ -150,7 +151,7 @@ func (l *Log) awaitCatchUp(name string, index uint64) {
 	for {
 		select {
 		case <-tick.C:
-			if st, ok := l.members.get(name); ok && st.Reachable && st.Cut >= index && st.Lag <= promoteLag {
+			if st, ok := l.members.get(name); ok && st.Reachable && st.Cut >= index && st.LastIndex > index && st.Lag <= promoteLag {
 				return
 			}
 		case <-limit:

@@ -65,7 +65,7 @@ func legalName(s string) bool {
 // dot, slash, colon and angle bracket as an underscore; "" if that is not legal
 // either, or if the queue is private.
 func Alias(q *broker.Queue) string {
-	if q.Owned() || q.Kind() == broker.KindStream || strings.HasPrefix(q.Name(), "amq.") {
+	if q.Owned() || q.Kind() == broker.KindStream || strings.HasPrefix(q.Name(), "amq.") || strings.HasPrefix(q.Name(), "sns-subscription-") {
 		return ""
 	}
 	if v, _ := q.Args().Get("x-hidden"); v == true {

@@ -21,6 +21,7 @@ func init() {
 		"crash": (*call).crash, "restart": (*call).restart, "stats": (*call).stats, "pause": (*call).pause, "resume": (*call).resume,
 		"replies": (*call).replies, "prepare": (*call).prepare, "prepared": (*call).prepared,
 		"decide": (*call).decide, "browse": (*call).browse, "reject": (*call).reject,
+		"grant": (*call).grant, "prefetch": (*call).prefetch,
 	}
 }
 
@@ -317,4 +318,18 @@ func (c *call) reject() {
 			}
 		}
 	}
+}
+
+// grant CLIENT N: on its first subscription
+func (c *call) grant() {
+	client := c.client()
+	n, _ := strconv.Atoi(c.next())
+	client.Subs[0].Grant(c.world.Turn, n)
+}
+
+// prefetch CLIENT N: of its first subscription
+func (c *call) prefetch() {
+	client := c.client()
+	n, _ := strconv.Atoi(c.next())
+	client.Subs[0].SetPrefetch(c.world.Turn, n)
 }

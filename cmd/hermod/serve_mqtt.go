@@ -37,8 +37,9 @@ func (n *node) openMQTT() error {
 		NoQoS1: c.MaxQoS < 1, NoQoS2: c.MaxQoS < 2, NoRetain: !c.Retain, NoWildcards: !c.Wildcards, NoShared: !c.Shared,
 		NoSubscriptionIDs: !c.SubscriptionIDs, CheckPayload: c.CheckPayload, Banned: banned(c.BannedClients),
 		ResponseInfo: c.ResponseInfo, ServerReference: c.ServerReference,
-		Methods:     methods,
-		SysInterval: seconds(c.SysInterval), Version: "hermod version " + version,
+		Methods:      methods,
+		StickyShares: c.SharedStrategy == "sticky",
+		SysInterval:  seconds(c.SysInterval), Version: "hermod version " + version,
 	})
 	n.mqtt = v
 	t := newTurn()

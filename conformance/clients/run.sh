@@ -5,11 +5,7 @@
 #   AMQP_URL set:   that broker (HTTP_PORT: its management port, for the Go
 #                   client's recovery tests)
 #   otherwise:      hermod, the binary HERMOD_BIN, started here on free ports
-<<<<<<< HEAD
-#   CLIENTS:        which to run (default "go node java python celery stomppy stompjs debian mqtt")
-=======
-#   CLIENTS:        which to run (default "go node java python celery stomppy stompjs mqtt boto3 botoquery awsjs celerysqs")
->>>>>>> main
+#   CLIENTS:        which to run (default "go node java python celery stomppy stompjs debian mqtt boto3 botoquery awsjs celerysqs")
 #
 # With AMQP_URL, STOMP_ADDR (host:port) and STOMP_WS (a URL) name the STOMP
 # listeners of that broker and AWS_ENDPOINT (a URL) its AWS services; without
@@ -57,15 +53,9 @@ fi
 export AMQP_URL HTTP_PORT=${HTTP_PORT:-} STOMP_ADDR=${STOMP_ADDR:-} STOMP_WS=${STOMP_WS:-} AWS_ENDPOINT=${AWS_ENDPOINT:-}
 
 passed=0 failed=0
-<<<<<<< HEAD
-declare -A needs=([go]=go [node]=npm [java]=mvn [python]=python3 [celery]=python3 [stomppy]=python3 [stompjs]=npm [debian]=bash [mqtt]=npm)
-for client in ${CLIENTS:-go node java python celery stomppy stompjs debian mqtt}; do
+declare -A needs=([go]=go [node]=npm [java]=mvn [python]=python3 [celery]=python3 [stomppy]=python3 [stompjs]=npm [debian]=bash [mqtt]=npm [boto3]=python3 [botoquery]=python3 [awsjs]=npm [celerysqs]=python3)
+for client in ${CLIENTS:-go node java python celery stomppy stompjs debian mqtt boto3 botoquery awsjs celerysqs}; do
 	if [[ $client == stomp* || $client == debian ]] && [ -z "$STOMP_ADDR" ]; then
-=======
-declare -A needs=([go]=go [node]=npm [java]=mvn [python]=python3 [celery]=python3 [stomppy]=python3 [stompjs]=npm [mqtt]=npm [boto3]=python3 [botoquery]=python3 [awsjs]=npm [celerysqs]=python3)
-for client in ${CLIENTS:-go node java python celery stomppy stompjs mqtt boto3 botoquery awsjs celerysqs}; do
-	if [[ $client == stomp* ]] && [ -z "$STOMP_ADDR" ]; then
->>>>>>> main
 		echo "$client: no STOMP listener named"
 		continue
 	fi

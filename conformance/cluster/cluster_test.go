@@ -50,6 +50,9 @@ func (w *world) load() (end func()) {
 	publishing, stopPublishing := context.WithCancel(context.Background())
 	consuming, stopConsuming := context.WithCancel(context.Background())
 	var publishers, consumers sync.WaitGroup
+	if _, cut, err := w.channel(w.addresses(portAMQP, w.leader(serveLimit))[0]); err == nil { // declares the queues
+		cut()
+	}
 	w.mqttSubscriber(consuming, &consumers, "cluster/session")
 	for i, c := range []client{
 		{"consumer", amqpConsumer(queuePlain, false), portAMQP},
@@ -67,8 +70,8 @@ func (w *world) load() (end func()) {
 	} {
 		w.forever(publishing, &publishers, 100+i, c)
 	}
-	w.mqttPublisher(publishing, &publishers, "cluster/session", queueMQTT, 1)
-	w.mqttPublisher(publishing, &publishers, "cluster/once", queueOnce, 2)
+	w.mqttPublisher(publishing, &publishers, "cluster/session", queueMQTT)
+	w.oncePublisher(publishing, &publishers, "cluster/once")
 	return func() {
 		stopPublishing()
 		publishers.Wait()

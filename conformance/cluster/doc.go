@@ -17,10 +17,11 @@
 //   - the messages of a committed transaction are all there, those of one whose
 //     commit was not answered are there all or not at all;
 //   - nothing appears that was never published;
+//   - a message that comes twice says so (redelivered, DUP), and does not come
+//     twice to a queue that was published to with MQTT's QoS 2;
 //   - the definitions are equal, whichever node serves.
 //
-// A message that comes twice should say so (redelivered). How many come twice,
-// and how many of those without the flag, is reported.
+// How many messages come twice is reported.
 //
 // CLUSTER_ROUNDS sets the number of faults (default 12), CLUSTER_SEED repeats
 // the choices of a run, which prints its seed.

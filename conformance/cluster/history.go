@@ -19,7 +19,6 @@ type message struct {
 	confirmed bool
 	settled   bool // its settlement was confirmed
 	copies    int
-	unflagged int // copies after the first that did not say so
 }
 
 // history records what clients did and saw. Safe for concurrent use. A call
@@ -42,6 +41,7 @@ type findings struct {
 	disorder    []string // first delivered after a later one of the same publisher
 	misled      []string // delivered from another queue than it was published to
 	lost        []string // confirmed, never delivered
+	unflagged   []string // delivered again without saying so
 	repeated    []string // twice in a queue that is promised exactly one copy
 	torn        []string // transactions only partly there
 }
@@ -49,7 +49,7 @@ type findings struct {
 // summary counts what is no violation.
 type summary struct {
 	published, confirmed, delivered, settled int
-	duplicates, unflagged                    int
+	duplicates                               int
 	unconfirmed                              int // there although nobody was told
 	commits, undecided                       int
 }
@@ -106,7 +106,7 @@ func (h *history) deliver(id, queue string, flagged bool) {
 			h.found.repeated = append(h.found.repeated, id)
 		}
 		if !flagged {
-			m.unflagged++
+			h.found.unflagged = append(h.found.unflagged, fmt.Sprintf("%s from %s", id, queue))
 		}
 		return
 	}
@@ -142,7 +142,6 @@ func (h *history) account() (findings, summary) {
 	for id, m := range h.messages {
 		sum.published++
 		sum.duplicates += max(m.copies-1, 0)
-		sum.unflagged += m.unflagged
 		if m.settled {
 			sum.settled++
 		}
@@ -191,6 +190,7 @@ func (f findings) violations() []string {
 		{"confirmed messages lost", f.lost},
 		{"messages that were never published", f.strangers},
 		{"messages delivered again after their settlement was confirmed", f.resurrected},
+		{"messages delivered again without the flag that says so", f.unflagged},
 		{"messages twice where exactly one copy is promised", f.repeated},
 		{"messages out of order", f.disorder},
 		{"messages in a queue they were not sent to", f.misled},
@@ -204,6 +204,6 @@ func (f findings) violations() []string {
 }
 
 func (s summary) String() string {
-	return fmt.Sprintf("published=%d confirmed=%d delivered=%d settled=%d duplicates=%d unflagged=%d unconfirmed-but-kept=%d commits=%d commits-undecided=%d",
-		s.published, s.confirmed, s.delivered, s.settled, s.duplicates, s.unflagged, s.unconfirmed, s.commits, s.undecided)
+	return fmt.Sprintf("published=%d confirmed=%d delivered=%d settled=%d duplicates=%d unconfirmed-but-kept=%d commits=%d commits-undecided=%d",
+		s.published, s.confirmed, s.delivered, s.settled, s.duplicates, s.unconfirmed, s.commits, s.undecided)
 }

@@ -28,20 +28,20 @@ func (w *world) mqttClient(id string) *mqtt.ClientOptions {
 	return o
 }
 
-// mqttPublisher publishes one message after another with a quality of service,
-// each of which it sees through however often the connection breaks.
-func (w *world) mqttPublisher(ctx context.Context, wg *sync.WaitGroup, topic, queue string, qos byte) {
+// mqttPublisher publishes one message after another with QoS 1, each of which
+// it sees through however often the connection breaks.
+func (w *world) mqttPublisher(ctx context.Context, wg *sync.WaitGroup, topic, queue string) {
 	name := w.publisherName("m")
 	c := mqtt.NewClient(w.mqttClient(name))
 	c.Connect()
 	wg.Go(func() {
 		defer c.Disconnect(100)
-		rng := rand.New(rand.NewPCG(w.seed, uint64(qos)))
+		rng := rand.New(rand.NewPCG(w.seed, 200))
 		for number := 1; ctx.Err() == nil; number++ {
 			w.throttle(ctx)
 			id := fmt.Sprintf("%s-%d", name, number)
 			w.publish(id, queue, name, number, 0)
-			token := c.Publish(topic, qos, false, body(id, rng))
+			token := c.Publish(topic, 1, false, body(id, rng))
 			select {
 			case <-token.Done():
 			case <-ctx.Done():

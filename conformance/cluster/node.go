@@ -64,9 +64,6 @@ func (n *node) settings() []string {
 // it is ready, to lead or to stand by.
 func (n *node) start() error {
 	begin := func() (err error) {
-		if n.broker != nil {
-			return n.broker.Restart()
-		}
 		n.broker, err = harness.Start(harness.Options{DataDir: n.dir, Set: n.settings()})
 		return err
 	}
@@ -85,7 +82,7 @@ type health struct {
 	Leader  string `json:"leader"`
 	Term    uint64 `json:"term"`
 	Last    uint64 `json:"last_index"`
-	Applied uint64 `json:"applied_index"`
+	Applied uint64 `json:"applied"`
 }
 
 // cluster is three nodes and the network between them and the clients.

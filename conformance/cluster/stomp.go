@@ -54,7 +54,7 @@ func stompConsumer(ctx context.Context, w *world, addr string, rng *rand.Rand) {
 		return
 	}
 	defer func() { _ = c.MustDisconnect() }()
-	sub, err := c.Subscribe(stompQueue, stomp.AckClientIndividual, stomp.SubscribeOpt.Header("prefetch-count", "50"))
+	sub, err := c.Subscribe(stompQueue, stomp.AckClientIndividual, stomp.SubscribeOpt.Header("prefetch-count", "10")) // the library stands still when more come than its channel takes
 	if err != nil {
 		return
 	}

@@ -242,3 +242,23 @@ func TestMQTT65ReasonString(t *testing.T) {
 	}
 	r.closed()
 }
+
+// MQTT-61: a sticky share serves one member until it goes, then another.
+func TestMQTT61Sticky(t *testing.T) {
+	b := startOwn(t, "mqtt.shared_strategy=sticky")
+	members := []*raw{dialTo(t, b, wire.V5, "m0"), dialTo(t, b, wire.V5, "m1"), dialTo(t, b, wire.V5, "m2")}
+	for _, m := range members {
+		m.sub("$share/g/t", 1)
+	}
+	p := dialTo(t, b, wire.V5, "p")
+	for i, m := range members {
+		for n := range 5 {
+			p.publish("t", fmt.Sprint(i, "-", n), 1)
+			m.want(fmt.Sprint(i, "-", n))
+		}
+		for _, other := range members[i+1:] {
+			other.silent()
+		}
+		m.bye()
+	}
+}

@@ -201,7 +201,9 @@ func (c *conn) track(d *broker.Delivery, f *feed, name []byte, v *view, t *targe
 		return
 	}
 	o.state = published
-	if !c.writePublish(name, d.Msg, v, t, o.pid, false) {
+	// Identifiers of QoS 1 do not survive a crash or takeover of the broker; that
+	// the message may have been sent before does.
+	if !c.writePublish(name, d.Msg, v, t, o.pid, o.qos == 1 && d.Redelivered) {
 		c.conclude(o)
 	}
 }

@@ -51,6 +51,10 @@ type Options struct {
 
 	CheckPayload bool // refuse payloads that claim to be UTF-8 and are not
 
+	// StickyShares has one member of a shared subscription get everything until it
+	// goes, instead of all taking turns.
+	StickyShares bool
+
 	Banned          func(clientID string) bool // may be nil; called on event loops
 	Methods         []Method                   // of enhanced authentication
 	ResponseInfo    string                     // for clients that ask; {client_id} stands for theirs; "" is none

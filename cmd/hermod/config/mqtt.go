@@ -59,6 +59,7 @@ type MQTT struct {
 	ResponseInfo    string   `koanf:"response_information"` // told to clients that ask; {client_id} stands for theirs; empty: none
 	ServerReference string   `koanf:"server_reference"`     // where clients are sent when the server shuts down
 	AuthMethods     []string `koanf:"auth_methods"`         // methods of enhanced authentication: SCRAM-SHA-256
+	SharedStrategy  string   `koanf:"shared_strategy"`      // round_robin: members take turns; sticky: one gets everything until it goes
 	SysInterval     int      `koanf:"sys_interval"`         // seconds between updates of $SYS topics; 0: there are none
 }
 
@@ -96,6 +97,7 @@ func mqttDefaults() map[string]any {
 		"mqtt.response_information": "response/{client_id}",
 		"mqtt.server_reference":     "",
 		"mqtt.auth_methods":         []string{"SCRAM-SHA-256"},
+		"mqtt.shared_strategy":      "round_robin",
 		"mqtt.sys_interval":         0,
 	}
 }
@@ -117,6 +119,7 @@ func (m *MQTT) checks() []check {
 		{m.MaxQueued < 0 || m.MaxQueuedBytes < 0, "mqtt.max_queued, max_queued_bytes: not negative"},
 		{m.QueueOverflow != "reject-publish" && m.QueueOverflow != "drop-head", "mqtt.queue_overflow: reject-publish or drop-head"},
 		{m.MaxRetained < 1 || m.MaxRetainedBytes < 1, "mqtt.max_retained, max_retained_bytes: 1 or more"},
+		{m.SharedStrategy != "round_robin" && m.SharedStrategy != "sticky", "mqtt.shared_strategy: round_robin or sticky"},
 		{m.MaxQoS < 0 || m.MaxQoS > 2, "mqtt.max_qos: 0, 1 or 2"},
 		{slices.ContainsFunc(m.BannedClients, badPattern), "mqtt.banned_clients: regular expressions"},
 		{slices.ContainsFunc(m.AuthMethods, func(s string) bool { return s != "SCRAM-SHA-256" }), "mqtt.auth_methods: SCRAM-SHA-256"},

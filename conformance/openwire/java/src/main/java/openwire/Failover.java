@@ -9,11 +9,13 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 
 import javax.jms.DeliveryMode;
+import javax.jms.InvalidDestinationException;
 import javax.jms.JMSException;
 import javax.jms.Message;
 import javax.jms.MessageConsumer;
@@ -25,6 +27,7 @@ import javax.jms.TransactionRolledBackException;
 
 import org.apache.activemq.ActiveMQConnection;
 import org.apache.activemq.command.ActiveMQQueue;
+import org.apache.activemq.command.ActiveMQTopic;
 import org.apache.activemq.command.BrokerInfo;
 import org.apache.activemq.command.ConnectionControl;
 
@@ -126,7 +129,14 @@ final class Failover extends Scenario {
         equal(want, times.keySet(), "messages kept");
         // The temporary queue moved with its connection.
         Session rs = auto(connectTo(failover()));
-        send(rs, temp, "still here");
+        eventually("the replier knows the temporary queue", () -> {
+            try {
+                send(rs, temp, "still here");
+                return true;
+            } catch (InvalidDestinationException e) {
+                return false; // it has not heard yet
+            }
+        });
         expectTexts(onTemp, "still here");
     }
 
@@ -234,6 +244,44 @@ final class Failover extends Scenario {
         check(new HashSet<>(arrived).size() == n, "lost: " + (n - new HashSet<>(arrived).size()));
         equal(n, arrived.size(), "messages moved");
         expectDepth(q, 0);
+    }
+
+    @Line(value = "OW-70", alone = true, limit = 120)
+    void durableSubscribersLoseNothingOverKills() throws Exception {
+        var topic = new ActiveMQTopic(unique());
+        List<List<String>> got = new ArrayList<>();
+        for (int k = 0; k < 2; k++) {
+            ActiveMQConnection c = (ActiveMQConnection) factory(failover()).createConnection();
+            c.setCloseTimeout(3000);
+            later(c::close);
+            c.setClientID(unique());
+            c.start();
+            List<String> texts = new CopyOnWriteArrayList<>();
+            got.add(texts);
+            // The connection acknowledges each; a kill may repeat the last few.
+            auto(c).createDurableSubscriber(topic, "sub").setMessageListener(m -> quietly(() -> {
+                if (!texts.contains(text(m))) {
+                    texts.add(text(m));
+                }
+            }));
+        }
+        Session s = auto(connectTo(failover()));
+        MessageProducer p = s.createProducer(topic);
+        int n = 0;
+        for (int kill = 0; kill < 3; kill++) {
+            if (kill > 0) {
+                Broker.restart();
+            }
+            for (int i = 0; i < 100; i++) {
+                p.send(s.createTextMessage("" + n++));
+            }
+        }
+        for (List<String> texts : got) {
+            eventually("all are there", () -> texts.size() == 300, () -> texts.size() + " are");
+            for (int i = 0; i < 300; i++) {
+                equal("" + i, texts.get(i), "place " + i);
+            }
+        }
     }
 
     @Line(value = "OW-71", alone = true, limit = 180)

@@ -467,6 +467,26 @@ final class ProduceAndConsume extends Scenario {
         equal(77L, ((ObjectMessage) next(consumer)).getObject(), "object");
     }
 
+    @Line("OW-29")
+    void largeMessagesRoundTrip() throws Exception {
+        Queue q = new ActiveMQQueue(unique());
+        Session s = auto(connect());
+        byte[] body = new byte[12 << 20];
+        for (int i = 0; i < body.length; i += 997) {
+            body[i] = (byte) i;
+        }
+        MessageConsumer consumer = s.createConsumer(q);
+        for (int mode : new int[] {DeliveryMode.PERSISTENT, DeliveryMode.NON_PERSISTENT}) {
+            BytesMessage m = s.createBytesMessage();
+            m.writeBytes(body);
+            s.createProducer(q).send(m, mode, 4, 0);
+            BytesMessage g = (BytesMessage) next(consumer);
+            byte[] got = new byte[(int) g.getBodyLength()];
+            g.readBytes(got);
+            check(Arrays.equals(body, got), "12 MB changed on the way");
+        }
+    }
+
     /** Stock clients write NUL and emoji in properties and maps as modified UTF-8 and read them as UTF-8, so those are not here. */
     @Line("OW-29")
     void propertiesRoundTrip() throws Exception {

@@ -3,6 +3,7 @@ package openwire;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -396,6 +397,84 @@ final class Transactions extends Scenario {
         XAResource again = xaConnect().createXASession().getXAResource();
         check(!recovers(again, xids.get(0)) && !recovers(again, xids.get(1)), "decided branches come back");
         expectDepth(out, 0);
+    }
+
+    @Line(value = "OW-42", alone = true, limit = 180)
+    void xaMovesAreWholeOverKills() throws Exception {
+        Queue in = new ActiveMQQueue(unique());
+        Queue out = new ActiveMQQueue(unique());
+        int n = 2000;
+        Session fill = transacted(connect());
+        MessageProducer filler = fill.createProducer(in);
+        for (int i = 0; i < n; i++) {
+            filler.send(fill.createTextMessage("" + i));
+        }
+        fill.commit();
+        List<Xid> mine = Collections.synchronizedList(new ArrayList<>());
+        for (int round = 0; round < 3; round++) {
+            CountDownLatch some = new CountDownLatch(60);
+            List<Thread> movers = new ArrayList<>();
+            for (int k = 0; k < 3; k++) {
+                ActiveMQXAConnection c = xaConnect();
+                Thread t = new Thread(() -> quietly(() -> {
+                    var xs = c.createXASession();
+                    XAResource r = xs.getXAResource();
+                    // Only within a transaction does the session not acknowledge by itself.
+                    MessageConsumer consumer = null;
+                    MessageProducer p = xs.createProducer(out);
+                    while (true) {
+                        Xid xid = branch();
+                        mine.add(xid);
+                        r.start(xid, XAResource.TMNOFLAGS);
+                        if (consumer == null) {
+                            consumer = xs.createConsumer(in);
+                        }
+                        Message m = consumer.receive(5000);
+                        if (m == null) {
+                            r.end(xid, XAResource.TMSUCCESS);
+                            r.rollback(xid);
+                            return;
+                        }
+                        p.send(xs.createTextMessage(text(m)));
+                        r.end(xid, XAResource.TMSUCCESS);
+                        r.prepare(xid);
+                        r.commit(xid, false);
+                        some.countDown();
+                    }
+                }));
+                t.start();
+                movers.add(t);
+            }
+            check(some.await(PATIENCE, TimeUnit.MILLISECONDS), "no sixty moves");
+            Broker.restart();
+            for (Thread t : movers) {
+                t.join(PATIENCE);
+                check(!t.isAlive(), "a mover hangs");
+            }
+            // The transaction manager: what is prepared is decided now, one way or the other.
+            XAResource r = xaConnect().createXASession().getXAResource();
+            for (Xid xid : mine) {
+                if (recovers(r, xid)) {
+                    if (round % 2 == 0) {
+                        r.commit(xid, false);
+                    } else {
+                        r.rollback(xid);
+                    }
+                }
+            }
+            mine.clear();
+        }
+        Map<String, Integer> found = new HashMap<>();
+        for (Queue q : new Queue[] {in, out}) {
+            MessageConsumer consumer = auto(connect()).createConsumer(q);
+            for (Message m; (m = consumer.receive(1000)) != null; ) {
+                found.merge(text(m), 1, Integer::sum);
+            }
+        }
+        for (int i = 0; i < n; i++) {
+            equal(1, found.getOrDefault("" + i, 0), "copies of message " + i);
+        }
+        equal(n, found.size(), "messages");
     }
 
     @Line("OW-43")

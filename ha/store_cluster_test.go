@@ -1,0 +1,182 @@
+package ha
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/persistence"
+)
+
+// storeNode is a node with a store on real files. Its folder outlives it.
+type storeNode struct {
+	t        testing.TB
+	name     string
+	dir      string
+	addr     string
+	contacts []string
+	logKeep  int64
+
+	peers  *Peers
+	log    *Log
+	store  *persistence.Store
+	seeds  chan string // leaders that it is to be seeded from
+	active chan error  // Recover returned
+
+	mu    sync.Mutex
+	fatal error
+	got   *broker.Recovered
+}
+
+func (n *storeNode) failed(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.fatal = errors.Join(n.fatal, err)
+}
+
+// open installs a seed that has arrived and opens log and store.
+func (n *storeNode) open() {
+	n.t.Helper()
+	logDir, storeDir := filepath.Join(n.dir, "log"), filepath.Join(n.dir, "store")
+	must(n.t, InstallSeed(logDir, storeDir, filepath.Join(n.dir, "seed")))
+	var err error
+	n.peers, err = ListenPeers(PeerOptions{Bind: n.addr, Secret: testSecret, Logger: quiet})
+	must(n.t, err)
+	n.seeds, n.active = make(chan string, 1), make(chan error, 1)
+	serial := 0
+	n.log, err = Open(Options{
+		Dir: logDir, NodeID: n.name, Logger: quiet, SegmentSize: 256 << 10, Peers: n.peers, Contacts: n.contacts, Fatal: n.failed,
+		Seed: func(leader string) { n.seeds <- leader },
+		Snapshot: func() (Snapshot, error) {
+			serial++
+			return n.store.Snapshot(filepath.Join(n.dir, fmt.Sprint("snapshot", serial)))
+		},
+	})
+	must(n.t, err)
+	n.store, err = persistence.Open(persistence.Options{
+		Dir: storeDir, Log: n.log, Logger: quiet, Cluster: true, CheckpointInterval: time.Hour, LogKeep: n.logKeep,
+		MemtableSize: 1 << 20, SegmentSize: 256 << 10, BlockSize: 4 << 10, EntrySize: 16 << 10, InFlightBytes: 1 << 20, Fatal: n.failed,
+	})
+	must(n.t, err)
+}
+
+// stand runs a node that is not meant to lead.
+func (n *storeNode) stand() {
+	n.open()
+	store, active := n.store, n.active
+	go func() {
+		got, err := store.Recover()
+		n.mu.Lock()
+		n.got = got
+		n.mu.Unlock()
+		active <- err
+	}()
+}
+
+func (n *storeNode) stop() {
+	_ = n.store.Close() // a standby's Recover returns ErrClosed then
+	_ = n.peers.Close()
+}
+
+// trio is a cluster of three nodes with stores.
+type trio struct {
+	t     testing.TB
+	nodes []*storeNode
+}
+
+func newTrio(t testing.TB) *trio {
+	c := &trio{t: t}
+	dir := t.TempDir()
+	var contacts []string
+	for i := range 3 {
+		n := &storeNode{t: t, name: fmt.Sprintf("n%d", i+1), dir: filepath.Join(dir, fmt.Sprint(i)), addr: freeAddress(t)}
+		must(t, os.MkdirAll(n.dir, 0o700))
+		contacts = append(contacts, n.addr)
+		c.nodes = append(c.nodes, n)
+	}
+	for _, n := range c.nodes {
+		n.contacts = contacts
+	}
+	return c
+}
+
+// A standby that took over has every message, settlement and definition.
+func TestAStandbyTakesOverWithTheWholeState(t *testing.T) {
+	c := newTrio(t)
+	for _, n := range c.nodes {
+		n.stand()
+	}
+	first := c.waitActive()
+	until(t, "three voters", func() bool { return first.log.Status().Redundant == 3 })
+	commit(t, first.store, 0, 2000)
+	must(t, first.store.Checkpoint())
+	commit(t, first.store, 2000, 3000)
+	done := make(chan struct{})
+	first.store.Append(&broker.Batch{Settles: []broker.StoreSettle{{Lane: 1, First: 1, Count: 500}},
+		Definitions: []broker.Definition{{Kind: "k", Key: "x", Value: []byte("y")}}, Then: told(done)})
+	<-done
+	first.stop()
+	next := c.waitActive()
+	defer func() {
+		for _, n := range c.nodes {
+			if n != first {
+				n.stop()
+			}
+		}
+	}()
+	next.mu.Lock()
+	defer next.mu.Unlock()
+	if len(next.got.Lanes) != 1 || next.got.Lanes[0].Count != 2500 || next.got.Lanes[0].First != 501 || next.got.Lanes[0].Next != 3001 {
+		t.Errorf("lanes = %+v, want 2500 messages from 501 on", next.got.Lanes)
+	}
+	if len(next.got.Definitions) != 1 || string(next.got.Definitions[0].Value) != "y" {
+		t.Errorf("definitions = %+v", next.got.Definitions)
+	}
+}
+
+type told chan struct{}
+
+func (c told) Committed(*broker.Turn) { close(c) }
+
+func commit(t testing.TB, s *persistence.Store, from, to int) {
+	t.Helper()
+	for from < to {
+		done := make(chan struct{})
+		b := &broker.Batch{Then: told(done)}
+		for ; from < to && len(b.Publishes) < 100; from++ {
+			b.Publishes = append(b.Publishes, broker.StorePublish{
+				Msg: &broker.Message{RoutingKey: fmt.Sprint(from), Body: make([]byte, 1000)}, Targets: []broker.StoreTarget{{Lane: 1}}})
+		}
+		s.Append(b)
+		select {
+		case <-done:
+		case <-time.After(deadline):
+			t.Fatal("a batch did not commit")
+		}
+	}
+}
+
+// waitActive waits until one of the nodes has recovered.
+func (c *trio) waitActive() *storeNode {
+	c.t.Helper()
+	var found *storeNode
+	until(c.t, "an active node", func() bool {
+		for _, n := range c.nodes {
+			select {
+			case err := <-n.active:
+				if err == nil {
+					found = n
+					return true
+				}
+			default:
+			}
+		}
+		return false
+	})
+	return found
+}
