@@ -2,14 +2,14 @@
 
 SHELL       := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint fuzz conformance conformance-amqp conformance-crash conformance-clients conformance-openwire \
+.PHONY: help build run test race lint fuzz conformance conformance-amqp conformance-cluster conformance-crash conformance-clients conformance-openwire \
         bench bench-load image soak crash clean
 
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOFLAGS_BIN := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 FUZZTIME    ?= 30s
 CRASH_ROUNDS ?= 100
-SUITES      := conformance/harness conformance/amqp conformance/mqtt conformance/stomp conformance/sqs conformance/sns conformance/crash conformance/websocket conformance/tls conformance/interop conformance/openwire
+SUITES      := conformance/harness conformance/amqp conformance/mqtt conformance/stomp conformance/sqs conformance/sns conformance/crash conformance/websocket conformance/tls conformance/interop conformance/openwire conformance/cluster
 
 help:         ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ conformance-amqp: build ## the numbered AMQP statements; RUN=AMQP17 limits it; B
 
 conformance-crash: build ## CRASH_ROUNDS hard kills under load, every message accounted for
 	cd conformance/crash && HERMOD_BIN=$(CURDIR)/bin/hermod CRASH_ROUNDS=$(CRASH_ROUNDS) go test -count=1 -timeout 0 -v .
+
+conformance-cluster: build ## three nodes that are killed, frozen and cut off under load; CLUSTER_ROUNDS, CLUSTER_SEED
+	cd conformance/cluster && HERMOD_BIN=$(CURDIR)/bin/hermod go test -count=1 -timeout 0 -v .
 
 conformance-clients: build ## stock clients: Go's own tests, node, Java, Python, Celery
 	HERMOD_BIN=$(CURDIR)/bin/hermod conformance/clients/run.sh

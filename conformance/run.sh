@@ -44,6 +44,7 @@ suite sns 10m
 suite tls 10m
 suite interop 10m
 suite openwire 20m
+suite cluster 15m
 suite crash 60m
 status=0
 "$here/browser/run.sh" >"$logs/browser.log" 2>"$logs/browser.err" || status=$?

@@ -37,6 +37,10 @@ const (
 
 	seedRetry = time.Second
 
+	// answerLimit bounds how long a deposed node tells the one who asked for it
+	// that it was deposed.
+	answerLimit = 300 * time.Millisecond
+
 	// handOverTimeout bounds the transfer before a leader stops.
 	handOverTimeout = 5 * time.Second
 )
@@ -193,6 +197,9 @@ func (n *node) deposed() {
 		return // closeActive goes on
 	}
 	n.log.Warn("leadership lost: closing all connections and starting over as a standby")
+	if n.admin != nil {
+		n.admin.Answered(answerLimit)
+	}
 	n.startOver()
 }
 

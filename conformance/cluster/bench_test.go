@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -278,7 +277,7 @@ func BenchmarkRebuild(b *testing.B) {
 		b.ReportMetric(float64(size)/1e6/time.Since(began).Seconds(), "MB/s")
 		b.ReportMetric(meanwhile/before, "leader-rate-meanwhile")
 		b.ReportMetric(0, "ns/op")
-		b.Log(fmt.Sprintf("%d MB, %.0f/s before, %.0f/s meanwhile", size>>20, before, meanwhile))
+		b.Logf("%d MB, %.0f/s before, %.0f/s meanwhile", size>>20, before, meanwhile)
 	}
 }
 

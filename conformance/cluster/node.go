@@ -83,6 +83,8 @@ type health struct {
 	Term    uint64 `json:"term"`
 	Last    uint64 `json:"last_index"`
 	Applied uint64 `json:"applied"`
+
+	Redundant int `json:"redundant"` // voters that hold everything, the leader says
 }
 
 // cluster is three nodes and the network between them and the clients.
@@ -227,7 +229,7 @@ func (c *cluster) whole(limit time.Duration) bool {
 			return false
 		}
 		lead, err := c.health(l)
-		if err != nil {
+		if err != nil || lead.Redundant < len(c.nodes) {
 			return false
 		}
 		for i := range c.nodes {

@@ -1,12 +1,14 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hermodmq/hermod/broker"
@@ -34,11 +36,13 @@ type Server struct {
 	started time.Time
 	http    http.Server
 	done    sync.WaitGroup
+
+	transfers *atomic.Int32 // under way
 }
 
 // Serve answers on ln until Close.
 func Serve(ln net.Listener, n Node) *Server {
-	s := &Server{node: n, started: time.Now()}
+	s := &Server{node: n, started: time.Now(), transfers: new(atomic.Int32)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /ctl/{command}", s.handle)
 	s.http = http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
@@ -57,7 +61,19 @@ func (s *Server) SetNode(n Node) {
 func (s *Server) at() *Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &Server{node: s.node, started: s.started}
+	return &Server{node: s.node, started: s.started, transfers: s.transfers}
+}
+
+// Answered waits until a transfer that somebody asked for was answered, so that
+// whoever asked learns that this is why the node goes; no longer than limit,
+// and not at all if there is none.
+func (s *Server) Answered(limit time.Duration) {
+	if s.transfers.Load() == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	_ = s.http.Shutdown(ctx) // the process ends
 }
 
 // Close stops answering.
@@ -68,6 +84,10 @@ func (s *Server) Close() error {
 }
 
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
+	if r.PathValue("command") == "cluster_transfer" {
+		s.transfers.Add(1)
+		defer s.transfers.Add(-1)
+	}
 	reply, err := s.run(r.PathValue("command"), http.MaxBytesReader(w, r.Body, maxRequest))
 	if err != nil {
 		reply = &Reply{Error: err.Error()}
