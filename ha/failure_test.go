@@ -35,7 +35,7 @@ func waitError(t testing.TB, fatal chan error, want error) {
 // did not.
 func proposeUntilRefused(t testing.TB, l *Log, from, size int) (n int, err error) {
 	t.Helper()
-	for n = 0; n < 10000; n++ {
+	for n = 0; n < 50000; n++ {
 		if err := l.Propose(payload(from+n, size)); err != nil {
 			return n, err
 		}
