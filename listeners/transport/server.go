@@ -232,8 +232,8 @@ func (s *Server) accept(l *listener) {
 
 func (s *Server) enroll(l *listener, nc net.Conn) error {
 	if !s.admit(l) {
+		l.refused.Add(1) // first: who was refused finds it counted
 		nc.Close()
-		l.refused.Add(1)
 		l.warn(s.log, "connection limit reached, refusing", "remote", nc.RemoteAddr())
 		return nil
 	}
