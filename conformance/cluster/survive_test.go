@@ -16,9 +16,6 @@ import (
 // knows all of it.
 func TestStateSurvivesTheActiveNode(t *testing.T) {
 	w := newWorld(t, nil)
-	if err := w.settleDown(); err != nil {
-		t.Fatal(err)
-	}
 	old := w.leader(serveLimit)
 	var checks []func(t *testing.T, node int)
 	for _, prepare := range []func(*testing.T, int) func(*testing.T, int){
