@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"os"
 	"path"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -54,6 +56,11 @@ func fails(t *testing.T, inj vfs.Injector, arm func(), want error) {
 	l := openLog(t, opts, r)
 	propose(t, l, 0, 5, 1000)
 	r.wait(t, 5)
+	for ready := false; !ready; runtime.Gosched() { // a fault that concerns a spare needs one
+		l.segments.mu.Lock()
+		ready = len(l.segments.spares) > 0
+		l.segments.mu.Unlock()
+	}
 	arm()
 	n, err := proposeUntilRefused(t, l, 5, 1000)
 	if !errors.Is(err, want) && !errors.Is(err, ErrLeadershipLost) {
@@ -99,9 +106,21 @@ func TestFailingDiskIsFatal(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var later switched
-			fails(t, &later, func() { later.set(vfs.FailNth(c.kind, c.pattern, c.nth, errDisk)) }, errDisk)
+			fails(t, &later, func() { later.set(failFrom(c.kind, c.pattern, c.nth, errDisk)) }, errDisk)
 		})
 	}
+}
+
+// failFrom fails the nth operation of the kind and all after it: a single
+// failure may meet a spare in the making, which does without.
+func failFrom(kind vfs.Kind, pattern string, n int, err error) vfs.Injector {
+	var seen atomic.Int32
+	return vfs.InjectorFunc(func(op vfs.Op) vfs.Fault {
+		if ok, _ := path.Match(pattern, path.Base(op.Path)); !ok || op.Kind != kind || int(seen.Add(1)) < n {
+			return vfs.Fault{}
+		}
+		return vfs.Fault{Err: err}
+	})
 }
 
 // switched is an Injector that does nothing until set.
