@@ -11,6 +11,7 @@ import (
 	"github.com/hermodmq/hermod/cmd/hermod/config"
 	"github.com/hermodmq/hermod/listeners/http"
 	"github.com/hermodmq/hermod/listeners/mqtt"
+	"github.com/hermodmq/hermod/listeners/mqtt/wire"
 	"github.com/hermodmq/hermod/listeners/transport"
 )
 
@@ -37,6 +38,8 @@ func (n *node) openMQTT() error {
 		NoQoS1: c.MaxQoS < 1, NoQoS2: c.MaxQoS < 2, NoRetain: !c.Retain, NoWildcards: !c.Wildcards, NoShared: !c.Shared,
 		NoSubscriptionIDs: !c.SubscriptionIDs, CheckPayload: c.CheckPayload, Banned: banned(c.BannedClients),
 		ResponseInfo: c.ResponseInfo, ServerReference: c.ServerReference,
+		ListenerVHosts: config.Pairs(c.ListenerVHosts), CertVHosts: config.Pairs(c.CertVHosts),
+		TakeoverRate: c.TakeoverRate, PacketTimeout: seconds(c.PacketTimeout), Copies: c.Overlapping == "each", Moved: c.ServerMoved,
 		Methods:      methods,
 		StickyShares: c.SharedStrategy == "sticky",
 		SysInterval:  seconds(c.SysInterval), Version: "hermod version " + version,
@@ -99,6 +102,11 @@ func mqttSamples(v *mqtt.Server) []http.Sample {
 		{Name: "hermod_mqtt_sessions", Help: "MQTT sessions, connected or not", Value: float64(s.Sessions)},
 		{Name: "hermod_mqtt_connected", Help: "MQTT sessions with a connection", Value: float64(s.Connected)},
 		{Name: "hermod_mqtt_subscriptions", Help: "MQTT subscriptions of all sessions", Value: float64(s.Subscriptions)},
+	}
+	for version, k := range s.ByVersion {
+		name := map[wire.Version]string{wire.V31: "3_1", wire.V311: "3_1_1", wire.V5: "5_0"}[version]
+		list = append(list, counter("connects_v"+name+"_total", "Clients of this MQTT version let in", k.Connects),
+			http.Sample{Name: "hermod_mqtt_connected_v" + name, Help: "Connections of this MQTT version", Value: float64(k.Connected)})
 	}
 	for reason, k := range s.Reasons {
 		list = append(list, counter(fmt.Sprintf("refusals_%02x_total", byte(reason)),

@@ -19,7 +19,8 @@ const (
 	queueOnce  = "cluster.once" // gets what is published with QoS 2; nobody reads it before the end
 )
 
-var amqpQueues = []string{queuePlain, queueTx, queueTx2, queueSTOMP, queueOnce}
+// amqpQueues are all queues, whatever protocol uses them.
+var amqpQueues = []string{queuePlain, queueTx, queueTx2, queueSTOMP, queueOnce, queueSQS, queueOpenWire}
 
 // channel opens a connection to addr with one channel and declares the queues.
 // cut closes the connection without waiting for anybody.

@@ -17,9 +17,19 @@
 //   - the messages of a committed transaction are all there, those of one whose
 //     commit was not answered are there all or not at all;
 //   - nothing appears that was never published;
-//   - a message that comes twice says so (redelivered, DUP), and does not come
+//   - a message that comes twice says so (redelivered, JMSRedelivered), and does not come
 //     twice to a queue that was published to with MQTT's QoS 2;
 //   - the definitions are equal, whichever node serves.
+//
+// An MQTT subscriber may get a message twice without DUP: a message that its
+// publisher had to send again with QoS 1 is another one by the protocol, and a
+// new node does not know which packet identifiers the old one had used.
+//
+// Two things are not judged of the standard SQS queue. Order is not promised
+// there. And ApproximateReceiveCount, the only flag of a repetition that the
+// protocol has, counts what the serving node has handed out: it begins again
+// after a take-over, because a receive waits for no disk. A message that one
+// life of a node hands out twice must say so.
 //
 // How many messages come twice is reported.
 //

@@ -105,7 +105,9 @@ func (h *history) deliver(id, queue string, flagged bool) {
 		if queue == queueOnce {
 			h.found.repeated = append(h.found.repeated, id)
 		}
-		if !flagged {
+		// A QoS 1 publisher may send twice, and the second copy is a message of
+		// its own to the broker.
+		if !flagged && queue != queueMQTT {
 			h.found.unflagged = append(h.found.unflagged, fmt.Sprintf("%s from %s", id, queue))
 		}
 		return

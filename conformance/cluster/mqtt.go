@@ -62,7 +62,9 @@ func (w *world) mqttPublisher(ctx context.Context, wg *sync.WaitGroup, topic, qu
 // mqttSubscriber keeps one session over all connections until ctx ends.
 func (w *world) mqttSubscriber(ctx context.Context, wg *sync.WaitGroup, topic string) {
 	o := w.mqttClient("cluster-subscriber").SetOrderMatters(true)
-	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { w.deliver(idOf(m.Payload()), queueMQTT, m.Duplicate()) })
+	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
+		w.deliver(idOf(m.Payload()), queueMQTT, true) // QoS 1 may repeat without DUP, see doc.go
+	})
 	subscribed := make(chan struct{})
 	var once sync.Once
 	o.SetOnConnectHandler(func(c mqtt.Client) {

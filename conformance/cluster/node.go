@@ -17,11 +17,13 @@ import (
 
 // Ports of every node, each on an address of its own.
 const (
-	portAMQP    = "5672"
-	portMQTT    = "1883"
-	portSTOMP   = "61613"
-	portMetrics = "15692"
-	portRaft    = "5680"
+	portAMQP     = "5672"
+	portMQTT     = "1883"
+	portSTOMP    = "61613"
+	portOpenWire = "61616"
+	portAWS      = "4566"
+	portMetrics  = "15692"
+	portRaft     = "5680"
 )
 
 // secret is what the nodes of a test cluster share.
@@ -46,6 +48,9 @@ func (n *node) settings() []string {
 		"listeners.amqp.address=" + net.JoinHostPort(n.addr, portAMQP),
 		"listeners.mqtt.address=" + net.JoinHostPort(n.addr, portMQTT),
 		"listeners.stomp.address=" + net.JoinHostPort(n.addr, portSTOMP),
+		"listeners.openwire.address=" + net.JoinHostPort(n.addr, portOpenWire),
+		"listeners.aws.address=" + net.JoinHostPort(n.addr, portAWS),
+		"aws.auth=relaxed",
 		"listeners.metrics.address=" + net.JoinHostPort(n.addr, portMetrics),
 		"auth.loopback_users=",
 	}

@@ -63,6 +63,7 @@ type conn struct {
 	session  *session
 	present  bool // there was a session
 	attached bool // the session is this connection's
+	admitted bool // CONNACK accepted the client
 
 	alarms    broker.Alarm
 	verdicts  verdicts
@@ -88,6 +89,7 @@ type conn struct {
 	owed      []*feed           // deliveries handled whose credit is not returned
 	settled   []broker.Lease    // of settledOn, to be accepted
 	settledOn *broker.Queue
+	targets   []target    // scratch of deliverCopies
 	unstored  []*outgoing // whose identifiers have to be stored before they leave
 	unsaved   []broker.Definition
 
@@ -310,6 +312,9 @@ func (c *conn) detach(abnormal bool) {
 		c.suspend(abnormal)
 	}
 	c.srv.counters.add(&c.traffic)
+	if c.admitted {
+		c.srv.counters.byVersion[c.version].connected.Add(-1)
+	}
 	if c.session != nil {
 		c.srv.release(c.session, c)
 	}
@@ -373,7 +378,9 @@ func (c *conn) Drained() {
 func (c *conn) Drain() {
 	c.begin()
 	if c.state == running {
-		if c.opt.ServerReference != "" {
+		if c.opt.Moved {
+			c.fail(wire.ServerMoved, "server moved")
+		} else if c.opt.ServerReference != "" {
 			c.fail(wire.UseAnotherServer, "server shutting down")
 		} else {
 			c.fail(wire.ServerShuttingDown, "server shutting down")
@@ -385,11 +392,8 @@ func (c *conn) Drain() {
 }
 
 // partialRate is how many bytes of a packet per millisecond are expected at
-// least, beyond partialGrace.
-const (
-	partialRate  = 16
-	partialGrace = 60_000
-)
+// least, beyond Options.PacketTimeout.
+const partialRate = 16
 
 // Tick implements transport.Session.
 func (c *conn) Tick(time.Time) {
@@ -409,7 +413,7 @@ func (c *conn) Tick(time.Time) {
 		c.fail(wire.MaximumConnectTime, "connection has lasted as long as it may")
 	case c.paused != 0:
 	case c.partial != 0:
-		if now-c.partial > max(c.grace, partialGrace)+int64(c.needed)/partialRate {
+		if now-c.partial > max(c.grace, c.opt.PacketTimeout.Milliseconds())+int64(c.needed)/partialRate {
 			c.fail(wire.KeepAliveTimeout, "packet is not completed")
 		}
 	case c.grace != 0 && now-c.heard > c.grace:
@@ -442,6 +446,14 @@ func (c *conn) Handle(ev transport.Event) {
 		c.takenOver()
 	case eventClose:
 		c.fail(wire.AdministrativeAction, *ev.P.(*string))
+	case eventEnd:
+		if c.attached {
+			c.session.expiry = 0
+			c.fail(wire.AdministrativeAction, "session was ended by an operator")
+		} else {
+			c.detach(false)
+			c.hangUp()
+		}
 	case eventAlarm:
 		c.alarms = broker.Alarm(ev.A)
 		if c.alarms == 0 {

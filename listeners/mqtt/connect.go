@@ -3,6 +3,7 @@ package mqtt
 import (
 	"crypto/rand"
 	"net"
+	"strconv"
 	"strings"
 
 	"github.com/hermodmq/hermod/broker"
@@ -26,13 +27,12 @@ func (c *conn) onConnect(body []byte) error {
 		}
 		c.clientID, c.assigned = "auto-"+rand.Text(), true
 	}
-	if len(c.clientID) > maxClientID {
-		return c.refuseWith(wire.ClientIDNotValid, "client identifier is too long")
-	}
 	c.readProperties()
 	switch w := c.connect.Will; {
 	case c.opt.Banned != nil && c.opt.Banned(c.clientID):
 		return c.refuseWith(wire.Banned, "client is banned")
+	case c.opt.Moved:
+		return c.refuseWith(wire.ServerMoved, "server moved")
 	case !c.srv.admits(c.turn.Now):
 		return c.refuseWith(wire.ConnectionRateExceeded, "too many connections at once")
 	case w != nil && w.QoS > c.opt.maxQoS():
@@ -64,9 +64,6 @@ func (c *conn) onConnect(body []byte) error {
 	return c.login(vhost, cred)
 }
 
-// maxClientID is what the keys of the store leave room for.
-const maxClientID = 65000
-
 // readProperties takes what the client says about itself.
 func (c *conn) readProperties() {
 	p := c.connect
@@ -92,7 +89,7 @@ func (c *conn) readProperties() {
 func (c *conn) credentials() (vhost string, cred broker.Credentials) {
 	p := c.connect
 	cred = broker.Credentials{Mechanism: "PLAIN", User: p.Username, Password: string(p.Password), Loopback: c.loopback()}
-	vhost = c.opt.VHost
+	vhost = c.vhost()
 	if !c.opt.IgnoreColons {
 		if host, user, ok := strings.Cut(p.Username, ":"); ok {
 			vhost, cred.User = host, user
@@ -108,6 +105,29 @@ func (c *conn) credentials() (vhost string, cred broker.Credentials) {
 		cred.Mechanism = "ANONYMOUS"
 	}
 	return vhost, cred
+}
+
+// vhost is the virtual host of clients that name none.
+func (c *conn) vhost() string {
+	if c.link == nil || len(c.opt.CertVHosts)+len(c.opt.ListenerVHosts) == 0 {
+		return c.opt.VHost
+	}
+	i := c.link.Info()
+	if name := i.Identity(); name != "" {
+		if vhost, ok := c.opt.CertVHosts[name]; ok {
+			return vhost
+		}
+	}
+	if i != nil {
+		if vhost, ok := c.opt.ListenerVHosts[i.Listener]; ok {
+			return vhost
+		}
+		_, port := splitAddr(i.Local)
+		if vhost, ok := c.opt.ListenerVHosts[strconv.Itoa(port)]; ok {
+			return vhost
+		}
+	}
+	return c.opt.VHost
 }
 
 func (c *conn) loopback() bool {
@@ -171,10 +191,14 @@ func (c *conn) loggedIn(r *loginResult) {
 		return
 	}
 	c.state = claiming
-	if c.srv.claim(c, sessionKey{r.vhost, c.clientID}, c.core.VHost()) {
+	switch c.srv.claim(c, sessionKey{r.vhost, c.clientID}, c.core.VHost()) {
+	case claimGranted:
 		c.granted()
-	} else {
+	case claimWaits:
 		c.pause(whyLogin)
+	case claimRefused:
+		c.opt.Logger.Warn("mqtt session changes hands too often", "peer", c.peer(), "client", c.clientID)
+		_ = c.refuseWith(wire.ConnectionRateExceeded, "session is taken over too often")
 	}
 }
 
@@ -268,6 +292,10 @@ func (c *conn) admit() {
 	s.mail.open(c.link.Target())
 	c.state = running
 	c.srv.counters.connects.Add(1)
+	n := &c.srv.counters.byVersion[c.version]
+	n.connects.Add(1)
+	n.connected.Add(1)
+	c.admitted = true
 	c.watchSys()
 	c.connack(c.present)
 	c.connect = nil
@@ -369,6 +397,9 @@ func (c *conn) refuseWith(code wire.Reason, text string) error {
 		}
 		a.Reason = wire.Reason(code.V3())
 	} else if text != "" {
+		if code == wire.ServerMoved {
+			a.Props = a.Props.AppendText(wire.ServerReference, c.opt.ServerReference)
+		}
 		a.Props = a.Props.AppendText(wire.ReasonString, text)
 		if c.maxPacket > 0 && len(a.Append(nil, v)) > c.maxPacket {
 			a.Props = nil // [MQTT-3.2.2-19]

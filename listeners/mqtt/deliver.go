@@ -100,6 +100,9 @@ func (c *conn) deliver(d *broker.Delivery) bool {
 	}
 	f := d.Sub.Data.(*feed)
 	v := viewOf(d.Msg)
+	if c.opt.Copies && f.share == nil {
+		return c.deliverCopies(d, f, &v)
+	}
 	t := c.aim(f, d.Msg, &v)
 	if t.send && t.qos > 0 && (c.quota <= 0 || len(c.session.out.byID) >= maxIDs) {
 		return false
@@ -386,7 +389,9 @@ func (c *conn) repay() {
 // conclude ends a message of QoS 1 or 2 and frees its identifier and quota.
 func (c *conn) conclude(o *outgoing) {
 	s := c.session
-	c.accept(o.queue, o.lease)
+	if o.copies.last() {
+		c.accept(o.queue, o.lease)
+	}
 	if o.stored {
 		c.broker.StoreFacts([]broker.Definition{s.sentGone(o.pid)}, nil)
 	}
@@ -431,7 +436,10 @@ func (c *conn) received(o *outgoing) {
 	lease, q := o.lease, o.queue
 	o.msg, o.queue, o.lease = nil, nil, 0
 	if !o.stored {
-		c.accept(q, lease)
+		if o.copies.last() {
+			c.accept(q, lease)
+		}
+		o.copies = nil
 		o.state = released
 		c.writeRelease(o.pid, wire.Success)
 		return

@@ -10,13 +10,19 @@ import (
 // Options configure the MQTT listener. The zero value of a field means its
 // default.
 type Options struct {
-	VHost        string // of users that name none; "/"
-	IgnoreColons bool   // take user names as they are instead of as vhost:user
-	Anonymous    bool   // admit clients without user name; the broker decides who they are
+	VHost string // of users that name none; "/"
+	// ListenerVHosts are virtual hosts by the name or the port of the listener, and
+	// CertVHosts by the name a client certificate proves: of users that name none,
+	// the certificate first.
+	ListenerVHosts, CertVHosts map[string]string
+
+	IgnoreColons bool // take user names as they are instead of as vhost:user
+	Anonymous    bool // admit clients without user name; the broker decides who they are
 
 	MaxPacketSize    int           // bytes; 16 MiB and 64 KiB more
-	MaxUnauthPacket  int           // bytes of the first packet; 64 KiB
+	MaxUnauthPacket  int           // bytes of the first packet; 66 KiB, for the longest client identifier
 	ConnectTimeout   time.Duration // from accept to CONNECT; 30 s
+	PacketTimeout    time.Duration // for the rest of a packet that has begun, besides what its length takes; 60 s
 	MaxKeepAlive     uint16        // seconds; longer or no keep-alive is lowered to it for MQTT 5; 0: none
 	ReceiveMaximum   uint16        // unacknowledged publishes of a client; 65535
 	Inflight         uint16        // unacknowledged messages to a client; 2048
@@ -37,6 +43,7 @@ type Options struct {
 
 	MaxConnectTime time.Duration // how long a connection may last; 0: for ever
 	ConnectRate    int           // CONNECTs per second of the whole listener; 0: no bound
+	TakeoverRate   int           // how often in a second a session may go from one connection to another; 0: no bound
 	PublishRate    int           // messages a client may publish in a second; 0: no bound
 
 	// What waits for a session or a shared subscription at QoS 1 and 2, in
@@ -55,10 +62,16 @@ type Options struct {
 	// goes, instead of all taking turns.
 	StickyShares bool
 
+	// Copies sends a message once for each subscription of a session that matches
+	// it, instead of once for all.
+	Copies bool
+
 	Banned          func(clientID string) bool // may be nil; called on event loops
 	Methods         []Method                   // of enhanced authentication
 	ResponseInfo    string                     // for clients that ask; {client_id} stands for theirs; "" is none
 	ServerReference string                     // where clients are sent when the server shuts down; "" is nowhere
+
+	Moved bool // refuse all clients and send them to ServerReference for good
 
 	SysInterval time.Duration // between updates of the $SYS topics; 0: there are none
 	Version     string        // $SYS/broker/version
@@ -106,8 +119,9 @@ func (o Options) withDefaults() Options {
 		o.VHost = "/"
 	}
 	o.MaxPacketSize = orDefault(o.MaxPacketSize, 16<<20+64<<10)
-	o.MaxUnauthPacket = min(orDefault(o.MaxUnauthPacket, 64<<10), o.MaxPacketSize)
+	o.MaxUnauthPacket = min(orDefault(o.MaxUnauthPacket, 66<<10), o.MaxPacketSize)
 	o.ConnectTimeout = orDefault(o.ConnectTimeout, 30*time.Second)
+	o.PacketTimeout = orDefault(o.PacketTimeout, time.Minute)
 	o.ReceiveMaximum = orDefault(o.ReceiveMaximum, 65535)
 	o.Inflight = orDefault(o.Inflight, 2048)
 	o.TopicAliases = orDefault(o.TopicAliases, 64)

@@ -1,7 +1,9 @@
 package mqtt
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"strings"
 
@@ -10,7 +12,8 @@ import (
 )
 
 // The facts of the listener. Keys are the virtual host, a zero byte and the
-// client id; for packet identifiers a zero byte and two more bytes follow.
+// client id, or, if that is long, another zero byte and
+// its digest; for packet identifiers a zero byte and two more bytes follow.
 var (
 	kindSession  = broker.FactKind("mqtt.session")
 	kindReceived = broker.FactKind("mqtt.received") // QoS 2 messages received whose PUBREL is outstanding
@@ -20,6 +23,7 @@ var (
 
 // record is a durable session in the store.
 type record struct {
+	Client string      `json:"client,omitempty"` // the client id if the key has its digest
 	Expiry uint32      `json:"expiry"`           // seconds
 	Ended  int64       `json:"ended,omitempty"`  // Unix ms of the disconnect; 0 while connected
 	Subs   []subRecord `json:"subs,omitempty"`   //
@@ -41,7 +45,19 @@ type willRecord struct {
 	Props   []byte `json:"props,omitempty"`
 }
 
-func (s *session) factKey() string { return s.key.vhost + "\x00" + s.key.client }
+func (s *session) factKey() string {
+	if s.long() {
+		sum := sha256.Sum256([]byte(s.key.client))
+		return s.key.vhost + "\x00\x00" + hex.EncodeToString(sum[:])
+	}
+	return s.key.vhost + "\x00" + s.key.client
+}
+
+// long says that the client id is longer than the keys of the store leave room
+// for.
+func (s *session) long() bool { return len(s.key.client) > maxKeyedID }
+
+const maxKeyedID = 65000
 
 func (s *session) pidKey(pid uint16) string {
 	return s.factKey() + "\x00" + string([]byte{byte(pid >> 8), byte(pid)})
@@ -58,6 +74,9 @@ func splitPidKey(key string) (k sessionKey, pid uint16, ok bool) {
 // fact is the session as it has to be in the store now.
 func (s *session) fact() broker.Definition {
 	r := record{Expiry: s.expiry, Ended: s.ended, WillAt: s.willAt}
+	if s.long() {
+		r.Client = s.key.client
+	}
 	for _, sub := range s.list {
 		r.Subs = append(r.Subs, subRecord{sub.filter, byte(sub.options), sub.id})
 	}
@@ -107,6 +126,7 @@ func (s *session) receivedGone(pid uint16) broker.Definition {
 // the broker has recovered and before the first client.
 func (v *Server) Recover(t *broker.Turn) error {
 	var lost []broker.Definition
+	v.digested = make(map[sessionKey]*session)
 	drop := func(d broker.Definition) {
 		lost = append(lost, broker.Definition{Kind: d.Kind, Key: d.Key, Delete: true})
 	}
@@ -130,6 +150,7 @@ func (v *Server) Recover(t *broker.Turn) error {
 	for _, d := range v.broker.TakeFacts(kindGroup) {
 		v.recoverGroup(t, d, drop)
 	}
+	v.digested = nil
 	v.broker.StoreFacts(lost, nil)
 	return nil
 }
@@ -138,6 +159,9 @@ func (v *Server) sessionOf(d broker.Definition) (*session, uint16) {
 	key, pid, ok := splitPidKey(d.Key)
 	if !ok {
 		return nil, 0
+	}
+	if s := v.digested[key]; s != nil {
+		return s, pid
 	}
 	return v.sessions[key], pid
 }
@@ -151,7 +175,17 @@ func (v *Server) recoverSession(t *broker.Turn, d broker.Definition) bool {
 	if !ok || host == nil || json.Unmarshal(d.Value, &r) != nil {
 		return false
 	}
+	stored := key
+	if r.Client != "" {
+		key.client = r.Client
+	}
 	s := v.newSession(key, host)
+	if s.factKey() != d.Key {
+		return false
+	}
+	if s.long() {
+		v.digested[stored] = s
+	}
 	s.present, s.durable, s.expiry, s.ended = true, true, r.Expiry, r.Ended
 	if w := r.Will; w != nil {
 		s.will = &wire.Will{Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain, Props: w.Props}

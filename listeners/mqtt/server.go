@@ -21,6 +21,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	sessions map[sessionKey]*session
+	digested map[sessionKey]*session // while Recover runs: those whose key in the store has a digest
 	timers   timers
 	reaper   *conn // stands for Tick as the owner of a session
 	connects pace
@@ -77,21 +78,34 @@ func (v *Server) admits(now int64) bool {
 	return v.connects.more(now, v.opt.ConnectRate)
 }
 
-// claim gives the session of a client to c: at once, in which case it returns
-// true, or with eventGranted when its owner has let go.
-func (v *Server) claim(c *conn, key sessionKey, host *broker.VHost) bool {
+// claimed is the answer to a claim.
+type claimed uint8
+
+const (
+	claimGranted claimed = iota // the session is the connection's now
+	claimWaits                  // it will be: eventGranted says when
+	claimRefused                // it has changed hands too often within this second
+)
+
+// claim gives the session of a client to c: at once, or with eventGranted when
+// its owner has let go.
+func (v *Server) claim(c *conn, key sessionKey, host *broker.VHost) claimed {
 	v.mu.Lock()
 	s := v.sessions[key]
 	if s == nil || s.host != host {
 		s = v.newSession(key, host)
 		v.sessions[key] = s
 	}
-	c.session = s
 	if s.owner == nil {
-		s.owner = c
+		s.owner, c.session = c, s
 		v.mu.Unlock()
-		return true
+		return claimGranted
 	}
+	if s.owner != v.reaper && v.opt.TakeoverRate > 0 && !s.takeovers.more(c.turn.Now, v.opt.TakeoverRate) {
+		v.mu.Unlock()
+		return claimRefused
+	}
+	c.session = s
 	previous := s.next
 	s.next = c
 	owner := s.owner
@@ -102,7 +116,7 @@ func (v *Server) claim(c *conn, key sessionKey, host *broker.VHost) bool {
 	if owner != v.reaper && previous == nil {
 		owner.link.Post(transport.Event{Kind: eventTakeover})
 	}
-	return false
+	return claimWaits
 }
 
 // release ends c's ownership of s, or its waiting for it, and hands s to who

@@ -25,6 +25,8 @@ type session struct {
 	next  *conn // waits for the owner to let go
 	due   int64
 
+	takeovers pace // under the server's lock
+
 	present bool   // there is state
 	durable bool   // it is in the store
 	expiry  uint32 // seconds after the connection's end
@@ -414,6 +416,7 @@ type outgoing struct {
 	queue  *broker.Queue // nil for retained messages
 	lease  broker.Lease
 	subIDs []uint32
+	copies *copies // of the same delivery; nil for the only one
 
 	prev, next *outgoing
 }
@@ -484,7 +487,7 @@ func (b *outbox) remove(o *outgoing) {
 	} else {
 		b.tail = o.prev
 	}
-	o.msg, o.queue, o.prev = nil, nil, nil
+	o.msg, o.queue, o.prev, o.copies = nil, nil, nil, nil
 	o.pid = 0
 	if o.state != storing && o.state != releasing { // else an event may still refer to it
 		o.next, b.free = b.free, o

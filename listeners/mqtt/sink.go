@@ -17,6 +17,7 @@ const (
 	eventGranted                    // the session is this connection's now
 	eventTakeover                   // another connection wants the session
 	eventClose                      // A is a broker.Kind, P a *string: an operator closes the connection
+	eventEnd                        // an operator ends the session
 	eventAlarm                      // A is the alarms in force
 	eventRelief                     // the store takes publishes again
 	eventSuback                     // P is a *pendingSuback whose subscriptions are durable

@@ -33,6 +33,7 @@ type traffic struct {
 type counters struct {
 	received, sent, publishReceived, publishSent, bytesReceived, bytesSent, dropped atomic.Int64
 	connects, expired, subscriptions                                                atomic.Int64
+	byVersion                                                                       [wire.V5 + 1]struct{ connects, connected atomic.Int64 }
 	refused                                                                         [256]atomic.Int64 // CONNACK and DISCONNECT by reason
 }
 
@@ -54,7 +55,14 @@ func (v *counters) add(t *traffic) {
 type Stats struct {
 	Received, Sent, PublishReceived, PublishSent, BytesReceived, BytesSent, Dropped int64
 	Connects, Sessions, Connected, Subscriptions                                    int64
+	ByVersion                                                                       map[wire.Version]VersionStats
 	Reasons                                                                         map[wire.Reason]int64 // CONNACK and DISCONNECT that refuse or end
+}
+
+// VersionStats are the numbers of the clients of one version of the protocol.
+type VersionStats struct {
+	Connects  int64 // let in since the start
+	Connected int64 // now
 }
 
 // Stats returns the numbers of now, late by no more than the transport's tick.
@@ -65,7 +73,11 @@ func (v *Server) Stats() Stats {
 		Received: n.received.Load(), Sent: n.sent.Load(), PublishReceived: n.publishReceived.Load(), PublishSent: n.publishSent.Load(),
 		BytesReceived: n.bytesReceived.Load(), BytesSent: n.bytesSent.Load(), Dropped: n.dropped.Load(),
 		Connects: n.connects.Load(), Sessions: int64(all), Connected: int64(connected), Subscriptions: n.subscriptions.Load(),
-		Reasons: make(map[wire.Reason]int64),
+		Reasons: make(map[wire.Reason]int64), ByVersion: make(map[wire.Version]VersionStats),
+	}
+	for ver := range protocolNames {
+		k := &n.byVersion[ver]
+		s.ByVersion[ver] = VersionStats{k.connects.Load(), k.connected.Load()}
 	}
 	for i := range n.refused {
 		if k := n.refused[i].Load(); k > 0 {
@@ -273,9 +285,21 @@ func (c *conn) sendSys(list []sysValue) {
 					}
 				}
 			}
-			if t.send && !c.choked() {
+			if c.opt.Copies {
+				c.sendSysCopies(e)
+			} else if t.send && !c.choked() {
 				c.sendSysValue(e, &t)
 			}
+		}
+	}
+}
+
+// sendSysCopies sends an update once for each subscription that matches.
+func (c *conn) sendSysCopies(e *sysValue) {
+	for _, sub := range c.session.list {
+		if sub.sys && wire.Match(sub.match, e.topic) && !c.choked() {
+			t := sub.target(0, true)
+			c.sendSysValue(e, &t)
 		}
 	}
 }

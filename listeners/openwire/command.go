@@ -68,7 +68,10 @@ func (c *conn) carryOut(s wire.Structure, frame []byte) (answered bool, err erro
 	case *wire.Message:
 		return c.publish(s, frame)
 	case *wire.MessageAck:
-		return false, c.ack(s)
+		if err := c.ack(s); err != nil || !s.ResponseRequired || !s.TransactionID.IsNull() {
+			return false, err
+		}
+		return true, c.respondLater(s.CommandID)
 	case *wire.MessagePull:
 		return false, c.pull(s)
 	case *wire.TransactionInfo:

@@ -159,6 +159,30 @@ func TestPreparedBranchesSurvive(t *testing.T) {
 	}
 }
 
+// TestAnsweredAcknowledgementIsDurable: an acknowledgement that asks for an
+// answer (jms.sendAcksAsync=false) gets it when the store has it, and the
+// message does not come back.
+func TestAnsweredAcknowledgementIsDurable(t *testing.T) {
+	w := newWorld(t, Options{})
+	c := w.open("a", nil)
+	q := queueNamed("q")
+	c.send(q, "first", "second")
+	c.consume(1, q, nil)
+	list := c.receive("first", "second")
+	w.held = true
+	c.ask(c.ack(wire.AckStandard, list[0]))
+	c.w.m.Turn()
+	for s := c.poll(); s != nil; s = c.poll() {
+		t.Fatalf("%T came before the commit", s)
+	}
+	w.held = false
+	expect[*wire.Response](c)
+	w.start() // the broker dies
+	c = w.open("b", nil)
+	c.consume(1, q, nil)
+	c.receive("second")
+}
+
 // TestRepeatedSendsAreSuppressed: OW-70. What a client sends again after a
 // failover is stored once, over a restart, too.
 func TestRepeatedSendsAreSuppressed(t *testing.T) {

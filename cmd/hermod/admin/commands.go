@@ -55,6 +55,8 @@ var Commands = []Spec{
 	{Name: "list_connections", Args: "[COLUMN...]", Short: "list client connections", Max: 32},
 	{Name: "list_channels", Args: "[COLUMN...]", Short: "list sessions (AMQP channels)", Max: 32},
 	{Name: "list_consumers", Args: "[COLUMN...]", Short: "list consumers of --vhost", Max: 32},
+	{Name: "list_mqtt_sessions", Args: "[COLUMN...]", Short: "list MQTT sessions of --vhost, connected or not", Max: 32},
+	{Name: "delete_mqtt_session", Args: "CLIENT_ID", Short: "end an MQTT session with its subscriptions and messages, and close its connection", Min: 1, Max: 1},
 	{Name: "close_connection", Args: "NAME|ID EXPLANATION", Short: "close one client connection", Min: 1, Max: 2},
 	{Name: "close_all_connections", Args: "EXPLANATION", Short: "close every client connection", Min: 1, Max: 1},
 

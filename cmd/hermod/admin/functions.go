@@ -158,6 +158,8 @@ var functions = map[string]function{
 	"list_consumers": listing([]string{"queue", "consumer_tag", "connection", "ack_required", "prefetch_count"}, func(b *broker.Broker, r *Request) ([]broker.ConsumerStatus, error) {
 		return b.ListConsumers(r.VHost), nil
 	}),
+	"list_mqtt_sessions":    listMQTTSessions,
+	"delete_mqtt_session":   deleteMQTTSession,
 	"close_connection":      closeConnection,
 	"close_all_connections": closeAll,
 

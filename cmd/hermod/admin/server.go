@@ -13,6 +13,7 @@ import (
 
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/ha"
+	"github.com/hermodmq/hermod/listeners/mqtt"
 	"github.com/hermodmq/hermod/listeners/transport"
 	"github.com/hermodmq/hermod/persistence"
 )
@@ -21,6 +22,7 @@ import (
 type Node struct {
 	Core    *broker.Broker    // nil on a standby
 	Server  *transport.Server // nil on a standby
+	MQTT    *mqtt.Server      // nil on a standby
 	Store   *persistence.Store
 	Version string
 	DataDir string

@@ -3,11 +3,29 @@ package config
 import (
 	"regexp"
 	"slices"
+	"strings"
 )
 
 func badPattern(s string) bool {
 	_, err := regexp.Compile(s)
 	return err != nil
+}
+
+// badPair says that s is not NAME=VHOST.
+func badPair(s string) bool {
+	i := strings.LastIndex(s, "=")
+	return i < 1 || i == len(s)-1
+}
+
+// Pairs are a list of NAME=VALUE as a map; names may contain equals signs.
+func Pairs(list []string) map[string]string {
+	m := make(map[string]string, len(list))
+	for _, s := range list {
+		if i := strings.LastIndex(s, "="); i > 0 {
+			m[s[:i]] = s[i+1:]
+		}
+	}
+	return m
 }
 
 // MQTTListener serves MQTT 3.1, 3.1.1 and 5.0.
@@ -23,22 +41,27 @@ type MQTTListener struct {
 
 // MQTT are the limits and habits of the MQTT listener.
 type MQTT struct {
-	VHost            string `koanf:"vhost"`              // of users that name none as vhost:user
-	IgnoreColons     bool   `koanf:"ignore_colons"`      // colons in user names separate no vhost
-	MaxPacketSize    Size   `koanf:"max_packet_size"`    //
-	MaxKeepAlive     int    `koanf:"max_keepalive"`      // seconds; 0: none; MQTT 5 clients are told
-	ReceiveMaximum   int    `koanf:"receive_maximum"`    // unacknowledged publishes of a client
-	Inflight         int    `koanf:"inflight"`           // unacknowledged messages to a client
-	TopicAliases     int    `koanf:"topic_aliases"`      // per connection and direction
-	MaxSubscriptions int    `koanf:"max_subscriptions"`  // of a session
-	QoS0Buffer       int    `koanf:"qos0_buffer"`        // messages that wait for a slow client at QoS 0
-	SessionExpiryMax int64  `koanf:"session_expiry_max"` // seconds; 0: no bound
-	V3SessionExpiry  int64  `koanf:"v3_session_expiry"`  // seconds, of MQTT 3 sessions; 0: never
-	KeepRefused      bool   `koanf:"keep_refused"`       // acknowledge and drop what MQTT 3 clients may not publish
+	VHost          string   `koanf:"vhost"`              // of users that name none as vhost:user
+	ListenerVHosts []string `koanf:"listener_vhosts"`    // NAME=VHOST or PORT=VHOST, by the listener
+	CertVHosts     []string `koanf:"certificate_vhosts"` // NAME=VHOST, by the client certificate
+
+	IgnoreColons     bool  `koanf:"ignore_colons"`      // colons in user names separate no vhost
+	MaxPacketSize    Size  `koanf:"max_packet_size"`    //
+	MaxKeepAlive     int   `koanf:"max_keepalive"`      // seconds; 0: none; MQTT 5 clients are told
+	ReceiveMaximum   int   `koanf:"receive_maximum"`    // unacknowledged publishes of a client
+	Inflight         int   `koanf:"inflight"`           // unacknowledged messages to a client
+	TopicAliases     int   `koanf:"topic_aliases"`      // per connection and direction
+	MaxSubscriptions int   `koanf:"max_subscriptions"`  // of a session
+	QoS0Buffer       int   `koanf:"qos0_buffer"`        // messages that wait for a slow client at QoS 0
+	SessionExpiryMax int64 `koanf:"session_expiry_max"` // seconds; 0: no bound
+	V3SessionExpiry  int64 `koanf:"v3_session_expiry"`  // seconds, of MQTT 3 sessions; 0: never
+	KeepRefused      bool  `koanf:"keep_refused"`       // acknowledge and drop what MQTT 3 clients may not publish
 
 	ConnectTimeout int `koanf:"connect_timeout"`  // seconds from accept to the end of the login
 	MaxConnectTime int `koanf:"max_connect_time"` // seconds a connection may last; 0: for ever
 	ConnectRate    int `koanf:"connect_rate"`     // connections per second; 0: no bound
+	TakeoverRate   int `koanf:"takeover_rate"`    // how often per second a session may change hands; 0: no bound
+	PacketTimeout  int `koanf:"packet_timeout"`   // seconds for the rest of a packet that has begun, besides what its length takes
 	PublishRate    int `koanf:"publish_rate"`     // messages a client may publish per second; 0: no bound
 	MaxLevels      int `koanf:"max_levels"`       // of a topic or filter
 
@@ -58,6 +81,8 @@ type MQTT struct {
 	BannedClients   []string `koanf:"banned_clients"`       // expressions; clients whose whole identifier matches one are refused
 	ResponseInfo    string   `koanf:"response_information"` // told to clients that ask; {client_id} stands for theirs; empty: none
 	ServerReference string   `koanf:"server_reference"`     // where clients are sent when the server shuts down
+	ServerMoved     bool     `koanf:"server_moved"`         // refuse all clients and send them there for good
+	Overlapping     string   `koanf:"overlapping"`          // subscriptions that match one message. once: one message; each: one for each
 	AuthMethods     []string `koanf:"auth_methods"`         // methods of enhanced authentication: SCRAM-SHA-256
 	SharedStrategy  string   `koanf:"shared_strategy"`      // round_robin: members take turns; sticky: one gets everything until it goes
 	SysInterval     int      `koanf:"sys_interval"`         // seconds between updates of $SYS topics; 0: there are none
@@ -81,6 +106,12 @@ func mqttDefaults() map[string]any {
 		"mqtt.max_connect_time":     0,
 		"mqtt.connect_rate":         0,
 		"mqtt.publish_rate":         0,
+		"mqtt.takeover_rate":        20,
+		"mqtt.packet_timeout":       60,
+		"mqtt.listener_vhosts":      []string{},
+		"mqtt.certificate_vhosts":   []string{},
+		"mqtt.server_moved":         false,
+		"mqtt.overlapping":          "once",
 		"mqtt.max_levels":           128,
 		"mqtt.max_queued":           1_000_000,
 		"mqtt.max_queued_bytes":     "1GiB",
@@ -115,6 +146,12 @@ func (m *MQTT) checks() []check {
 		{m.ConnectTimeout < 1, "mqtt.connect_timeout: 1 or more"},
 		{m.MaxConnectTime < 0 || m.ConnectRate < 0 || m.PublishRate < 0 || m.SysInterval < 0,
 			"mqtt.max_connect_time, connect_rate, publish_rate, sys_interval: not negative"},
+		{m.TakeoverRate < 0 || m.PacketTimeout < 1, "mqtt.takeover_rate: not negative; mqtt.packet_timeout: 1 or more"},
+		{m.ServerMoved && m.ServerReference == "", "mqtt.server_moved: needs mqtt.server_reference"},
+		{m.Overlapping != "once" && m.Overlapping != "each", "mqtt.overlapping: once or each"},
+		{m.Overlapping == "each" && m.MaxSubscriptions > 65535, "mqtt.max_subscriptions: at most 65535 with mqtt.overlapping each"},
+		{slices.ContainsFunc(m.ListenerVHosts, badPair) || slices.ContainsFunc(m.CertVHosts, badPair),
+			"mqtt.listener_vhosts, certificate_vhosts: NAME=VHOST"},
 		{m.MaxLevels < 1 || m.MaxLevels > 65535, "mqtt.max_levels: 1 to 65535"},
 		{m.MaxQueued < 0 || m.MaxQueuedBytes < 0, "mqtt.max_queued, max_queued_bytes: not negative"},
 		{m.QueueOverflow != "reject-publish" && m.QueueOverflow != "drop-head", "mqtt.queue_overflow: reject-publish or drop-head"},
