@@ -45,7 +45,7 @@ func (n *node) every(interval time.Duration, f func(t *broker.Turn)) {
 		for {
 			select {
 			case now := <-ticker.C:
-				t.Now = now.UnixMilli()
+				t.Now = now.Add(clockOffset).UnixMilli()
 				f(t)
 				endTurn(t)
 			case <-quit:
@@ -95,6 +95,7 @@ func (n *node) newEndpoint() (*endpoint.Endpoint, error) {
 		return nil, err
 	}
 	o := endpoint.Options{
+		Now:    wallClock,
 		Region: c.Listeners.AWS.Region, Account: c.Listeners.AWS.Account, BaseURL: c.AWS.BaseURL, Accounts: accounts,
 		RelaxedUser: c.AWS.RelaxedUser, Origins: c.AWS.CORSOrigins, Logger: n.log.With("component", "aws"),
 	}

@@ -29,6 +29,7 @@ func (n *node) openSNS(ep *endpoint.Endpoint, queues *sqs.Service) error {
 		return err
 	}
 	s := sns.New(ep, sns.Options{
+		Now:    wallClock,
 		Queues: snsQueues{queues, c.EnforceQueuePolicy}, BaseURL: n.snsBase(), SignQueues: c.SignQueues, Retention: duration(c.Retention), Parked: duration(c.ParkedRetry),
 		HTTP: sns.HTTPOptions{Timeout: duration(c.Timeout), Allow: allow, Deny: deny, Workers: c.Workers},
 		Mail: sns.MailOptions(c.Mail),
