@@ -257,13 +257,15 @@ func splitAddr(a net.Addr) (host string, port int) {
 }
 
 // granted takes the session over. A client whose session or will is to outlive a
-// crash is let in when that is stored.
+// crash is let in when that is stored, and so is one whose clean start ends such a
+// session.
 func (c *conn) granted() {
 	if c.state != claiming {
 		return
 	}
 	c.attached = true
 	s := c.session
+	forgets := c.connect.CleanStart && s.present && s.durable
 	if c.connect.CleanStart && s.present {
 		s.end(&c.turn)
 	}
@@ -272,13 +274,17 @@ func (c *conn) granted() {
 	s.durable = s.durable || c.expiry > 0
 	s.will, s.willAt = c.connect.Will, 0
 	c.present = present
-	if !s.durable {
+	if !s.durable && !forgets {
 		c.admit()
 		return
 	}
 	c.pause(whyLogin)
 	link := c.link
-	s.save(&c.turn, func(*broker.Turn) { link.Post(transport.Event{Kind: eventAdmit}) })
+	var facts []broker.Definition // none: what end stored is waited for
+	if s.durable {
+		facts = append(facts, s.fact())
+	}
+	c.broker.StoreFacts(facts, func(*broker.Turn) { link.Post(transport.Event{Kind: eventAdmit}) })
 }
 
 // admit lets the client in.
