@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"mime"
 	"mime/quotedprintable"
 	"net"
 	"net/mail"
 	"net/smtp"
-	"strings"
+	"net/textproto"
 	"time"
 )
 
@@ -111,7 +113,7 @@ func (s *Service) smtp(to string, text []byte) error {
 		return err
 	}
 	if err := c.Rcpt(to); err != nil {
-		return &smtpError{err.Error(), strings.HasPrefix(err.Error(), "5")}
+		return refusedMail(err)
 	}
 	w, err := c.Data()
 	if err != nil {
@@ -121,12 +123,23 @@ func (s *Service) smtp(to string, text []byte) error {
 		return err
 	}
 	if err := w.Close(); err != nil {
-		return err
+		return refusedMail(err)
 	}
-	return c.Quit()
+	_ = c.Quit() // the server has the mail, however it ends
+	return nil
 }
 
-// smtpError is the refusal of a recipient.
+// refusedMail is a server's answer to a recipient or to the text of a mail;
+// what begins with 5 is final (RFC 5321, 4.2.1).
+func refusedMail(err error) error {
+	var answer *textproto.Error
+	if errors.As(err, &answer) {
+		return &smtpError{fmt.Sprintf("%03d %s", answer.Code, answer.Msg), answer.Code >= 500}
+	}
+	return err
+}
+
+// smtpError is the refusal of a recipient or a text.
 type smtpError struct {
 	text  string
 	final bool
