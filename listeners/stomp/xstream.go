@@ -363,6 +363,9 @@ func readJSON(d *json.Decoder, depth int) (broker.Value, error) {
 		_, err := d.Token()
 		return list, err
 	case json.Number:
+		if n, err := strconv.ParseInt(tok.String(), 10, 32); err == nil {
+			return int32(n), nil // which JMS widens, and does not narrow
+		}
 		if n, err := tok.Int64(); err == nil {
 			return n, nil
 		}

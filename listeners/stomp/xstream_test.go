@@ -37,14 +37,14 @@ func TestMapForms(t *testing.T) {
 
 func TestMapFormsOfOthers(t *testing.T) {
 	for body, want := range map[string]broker.Table{
-		`{"city":"Belgrade","n":6,"f":1.5,"ok":true,"no":null,"l":[1,"a"],"o":{"k":"v"}}`: {
-			{Name: "city", Value: "Belgrade"}, {Name: "n", Value: int64(6)}, {Name: "f", Value: 1.5}, {Name: "ok", Value: true}, {Name: "no", Value: nil},
-			{Name: "l", Value: broker.Array{int64(1), "a"}}, {Name: "o", Value: broker.Table{{Name: "k", Value: "v"}}},
+		`{"city":"Belgrade","n":6,"f":1.5,"ok":true,"no":null,"big":4294967296,"l":[1,"a"],"o":{"k":"v"}}`: {
+			{Name: "city", Value: "Belgrade"}, {Name: "n", Value: int32(6)}, {Name: "f", Value: 1.5}, {Name: "ok", Value: true}, {Name: "no", Value: nil}, {Name: "big", Value: int64(1) << 32},
+			{Name: "l", Value: broker.Array{int32(1), "a"}}, {Name: "o", Value: broker.Table{{Name: "k", Value: "v"}}},
 		},
 		`{"map":{"entry":{"string":["key","value"]}}}`: {{Name: "key", Value: "value"}},
 		`{"map":[{"entry":[{"string":["id",6]}]}]}`:    {{Name: "id", Value: "6"}},
-		`{"map":"", "x":1}`:                            {{Name: "map", Value: ""}, {Name: "x", Value: int64(1)}},
-		`{"map":{"entry":{"int":[1,2]}}}`:              {{Name: "map", Value: broker.Table{{Name: "entry", Value: broker.Table{{Name: "int", Value: broker.Array{int64(1), int64(2)}}}}}}},
+		`{"map":"", "x":1}`:                            {{Name: "map", Value: ""}, {Name: "x", Value: int32(1)}},
+		`{"map":{"entry":{"int":[1,2]}}}`:              {{Name: "map", Value: broker.Table{{Name: "entry", Value: broker.Table{{Name: "int", Value: broker.Array{int32(1), int32(2)}}}}}}},
 		"<?xml version='1.0'?><tree-map><entry><string>a</string><null/></entry></tree-map>": {{Name: "a", Value: nil}},
 	} {
 		f := formJSON
