@@ -398,3 +398,30 @@ func TestSilence(t *testing.T) {
 	}
 	w.until("the silent client is dropped", func() bool { c.poll(); return c.peer.EOF() })
 }
+
+// TestGoodbye: a client that has said goodbye closes the connection itself,
+// however long it takes; an EOF before its ShutdownInfo would be an error to
+// it. What it held is gone at once (OW-14, OW-75).
+func TestGoodbye(t *testing.T) {
+	w := newWorld(t, Options{})
+	for name, shutdown := range map[string]bool{"with ShutdownInfo": true, "without": false} {
+		c := w.open("a", nil)
+		c.consume(1, queueNamed("q"), nil)
+		c.call(&wire.RemoveInfo{ObjectID: c.id, LastDeliveredSequenceID: wire.LastDeliveredUnset})
+		if _, unsettled := w.depth("q"); unsettled != 0 || w.b.VHost("/").Queue("q").Stats().Consumers != 0 {
+			t.Error(name + ": the consumer is still there")
+		}
+		for range 20 {
+			w.tick(time.Second)
+		}
+		if c.poll(); c.peer.EOF() {
+			t.Fatal(name + ": closed before the client was ready")
+		}
+		if shutdown {
+			c.post(&wire.ShutdownInfo{})
+		} else {
+			w.tick(farewellTime + goodbyeTime)
+		}
+		w.until(name+": closed", func() bool { c.poll(); return c.peer.EOF() })
+	}
+}
