@@ -90,6 +90,8 @@ type conn struct {
 	survives  bool // the client fails over: what it has sent is remembered
 	returned  bool // it has failed over
 
+	manageable bool // it listens to ConnectionControl
+
 	user    *broker.User
 	core    *broker.Connection
 	session *broker.Session

@@ -425,3 +425,31 @@ func TestGoodbye(t *testing.T) {
 		w.until(name+": closed", func() bool { c.poll(); return c.peer.EOF() })
 	}
 }
+
+// TestClusterIsTold: clients that fail over hear of the nodes of the cluster
+// when they come and when there are others; those with TLS of URLs with TLS; what is
+// configured comes before (OW-72).
+func TestClusterIsTold(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.server.SetCluster(Cluster{Plain: []string{"tcp://b:1", "tcp://a:1"}, Secure: []string{"ssl://a:2"}})
+	c := w.open("a", func(info *wire.ConnectionInfo) { info.FaultTolerant = true })
+	told := func(c *client, want string, rebalance bool) {
+		t.Helper()
+		if x := expect[*wire.ConnectionControl](c); x.ConnectedBrokers != want || x.RebalanceConnection != rebalance || x.Close || x.Exit {
+			t.Errorf("told %+v, want %q", x, want)
+		}
+	}
+	told(c, "tcp://a:1,tcp://b:1", false)
+	deaf := w.open("b", nil)
+	w.server.SetCluster(Cluster{Plain: []string{"tcp://a:1", "tcp://b:1"}, Secure: []string{"ssl://a:2"}}) // nothing new
+	w.server.SetCluster(Cluster{Plain: []string{"tcp://c:1"}})
+	told(c, "tcp://c:1", false)
+	deaf.send(queueNamed("q"), "x")
+	for _, s := range deaf.inbox {
+		if _, ok := s.(*wire.ConnectionControl); ok {
+			t.Error("a client that does not listen was told")
+		}
+	}
+	w.opt.ConnectedBrokers, w.opt.Rebalance = []string{"tcp://x:1"}, true
+	told(w.open("c", func(info *wire.ConnectionInfo) { info.Manageable = true }), "tcp://x:1", true)
+}

@@ -188,10 +188,8 @@ func (c *conn) enter() {
 	c.alarms = c.broker.Alarms()
 	c.resume(whyLogin)
 	c.respond(&info.Header)
-	if info.Manageable || info.FaultTolerant {
-		c.send(&wire.ConnectionControl{
-			ConnectedBrokers: strings.Join(c.opt.ConnectedBrokers, ","), RebalanceConnection: c.opt.Rebalance && len(c.opt.ConnectedBrokers) > 0,
-		})
+	if c.manageable = info.Manageable || info.FaultTolerant; c.manageable {
+		c.tellCluster()
 	}
 	c.server.hub.advise(&c.turn, c.room, &advice{topic: adviceConnection, data: withoutPassword(info)})
 }
