@@ -441,7 +441,7 @@ func (n *node) openAdmin() error {
 }
 
 func (n *node) adminNode() admin.Node {
-	return admin.Node{Core: n.core, Server: n.server, MQTT: n.mqtt, Store: n.store, Version: version, Log: n.raft, Join: n.joinByHand, DataDir: n.config.DataDir}
+	return admin.Node{Core: n.core, Server: n.server, MQTT: n.mqtt, AWS: n.aws, Store: n.store, Version: version, Log: n.raft, Join: n.joinByHand, DataDir: n.config.DataDir}
 }
 
 // close lets clients leave, then makes a checkpoint so that the next start is

@@ -98,6 +98,7 @@ func (n *node) openPeers(o *ha.Options) error {
 	}
 	o.Peers, o.Contacts, o.Witness = n.cluster.peers, contacts, c.HA.Witness
 	o.StallFatal = clusterStall
+	o.Endpoints = n.openwireEndpoints(n.cluster.peers.Advertised())
 	o.SeedRate = int64(c.HA.SeedRate)
 	o.Seed = n.seed
 	o.Snapshot = func() (*persistence.Snapshot, error) {
