@@ -63,6 +63,8 @@ type NodeStatus struct {
 
 	SeedBytes int64 `json:"seed_bytes"` // received so far, if it is being seeded
 	SeedTotal int64 `json:"seed_total"`
+
+	Endpoints map[string]string `json:"endpoints,omitempty"` // Options.Endpoints
 }
 
 // Status is a node's view of the cluster.
@@ -495,6 +497,7 @@ func (l *Log) own() NodeStatus {
 	st := NodeStatus{
 		Name: l.opts.NodeID, Version: l.opts.Version, Role: Joining, Witness: l.opts.Witness,
 		Applied: l.handed.Load(), Reachable: true, Serving: l.leading.Load(),
+		Endpoints: l.opts.Endpoints,
 	}
 	if l.opts.Peers != nil {
 		st.Address = l.opts.Peers.Advertised()

@@ -104,6 +104,10 @@ type Options struct {
 	// Version of this build, told to the other nodes.
 	Version string
 
+	// Endpoints are the URLs at which clients reach this node when it is the
+	// active one, by protocol; told to the other nodes.
+	Endpoints map[string]string
+
 	// Seed is told, once, that the leader at address no longer has the log that
 	// this node lacks. Called on a goroutine of its own. A witness needs no
 	// state: it is to be started anew, and then begins where the leader's log does.

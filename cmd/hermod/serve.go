@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -369,18 +370,34 @@ func (n *node) announce(name string, addr net.Addr) {
 	fmt.Printf("listener %s %s\n", name, addr)
 }
 
+// openMetrics serves metrics and health, in the clear, over TLS or both.
 func (n *node) openMetrics() error {
 	l := n.config.Listeners.Metrics
-	if l.Address == config.Off {
+	n.showMetrics()
+	if err := n.openMetricsAt("metrics", l.Address, nil); err != nil || l.TLSAddress == config.Off {
+		return err
+	}
+	secure, err := n.tlsConfig()
+	if err != nil {
+		return err
+	}
+	return n.openMetricsAt("metrics-tls", l.TLSAddress, negotiating(secure, "http/1.1"))
+}
+
+func (n *node) openMetricsAt(name, address string, secure *tls.Config) error {
+	if address == config.Off {
 		return nil
 	}
-	ln, err := net.Listen("tcp", l.Address)
+	ln, err := net.Listen("tcp", address)
 	if err != nil {
-		return fmt.Errorf("listener metrics: %w", err)
+		return fmt.Errorf("listener %s: %w", name, err)
 	}
-	n.showMetrics()
-	n.stop = append(n.stop, http.Serve(ln, &n.web, func(err error) { n.log.Error("metrics listener ended", "error", err) }))
-	n.announce("metrics", ln.Addr())
+	addr := ln.Addr()
+	if secure != nil {
+		ln = tls.NewListener(ln, secure)
+	}
+	n.stop = append(n.stop, http.Serve(ln, &n.web, func(err error) { n.log.Error(name+" listener ended", "error", err) }))
+	n.announce(name, addr)
 	return nil
 }
 
@@ -437,7 +454,7 @@ func (n *node) openAdmin() error {
 }
 
 func (n *node) adminNode() admin.Node {
-	return admin.Node{Core: n.core, Server: n.server, MQTT: n.mqtt, Store: n.store, Version: version, Log: n.raft, Join: n.joinByHand, DataDir: n.config.DataDir}
+	return admin.Node{Core: n.core, Server: n.server, MQTT: n.mqtt, AWS: n.aws, Store: n.store, Version: version, Log: n.raft, Join: n.joinByHand, DataDir: n.config.DataDir}
 }
 
 // close lets clients leave, then makes a checkpoint so that the next start is

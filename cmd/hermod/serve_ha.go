@@ -101,6 +101,7 @@ func (n *node) openPeers(o *ha.Options) error {
 	o.Peers, o.Contacts, o.Witness = n.cluster.peers, contacts, c.HA.Witness
 	o.WitnessLog, o.DiskLow = int64(c.HA.WitnessLog), uint64(c.Limits.DiskFree)
 	o.StallFatal = clusterStall
+	o.Endpoints = n.openwireEndpoints(n.cluster.peers.Advertised())
 	o.SeedRate = int64(c.HA.SeedRate)
 	o.Seed = n.seed
 	o.Snapshot = func() (*persistence.Snapshot, error) {
