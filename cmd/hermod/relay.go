@@ -26,8 +26,11 @@ const (
 	// its peer port takes no more than four times that, and raft needs it, too.
 	relayDials = 16
 
-	// relayLook is how often a standby looks who leads.
-	relayLook = 50 * time.Millisecond
+	// relayLook is how often a standby looks who leads, and relayPatience how
+	// long it may know of nobody until what it relays ends: a standby that was
+	// short of processor time hears of the same leader again.
+	relayLook     = 50 * time.Millisecond
+	relayPatience = 2 * time.Second
 )
 
 // relayPort is a listener as a standby needs to know it.
@@ -225,16 +228,22 @@ func (r *relays) note(c net.Conn, leader string) bool {
 	return true
 }
 
-// watch ends the connections to a node that leads no more, or that cannot be
-// heard: it may be unable to say so.
+// watch ends the connections to a node that leads no more, or has not been heard
+// for some time: it may be unable to say so.
 func (r *relays) watch() {
 	tick := time.NewTicker(relayLook)
 	defer tick.Stop()
-	last := ""
+	last, heard := "", time.Now()
 	for {
 		select {
-		case <-tick.C:
-			if leader := r.n.raft.Leader(); leader != last {
+		case now := <-tick.C:
+			leader := r.n.raft.Leader()
+			if leader != "" {
+				heard = now
+			} else if now.Sub(heard) < relayPatience {
+				continue
+			}
+			if leader != last {
 				last = leader
 				r.drop(leader)
 			}

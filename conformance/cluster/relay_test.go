@@ -56,6 +56,11 @@ func relaying(t *testing.T) (*harness.Authority, func(nodes []*node)) {
 func TestStandbysRelay(t *testing.T) {
 	ca, prepare := relaying(t)
 	w := newWorld(t, prepare)
+	defer func() {
+		if t.Failed() {
+			t.Log(w.states() + w.logs())
+		}
+	}()
 	old := w.leader(serveLimit)
 	standby := (old + 1) % len(w.nodes)
 	w.relayAMQP(t, old, standby)
@@ -70,16 +75,13 @@ func TestStandbysRelay(t *testing.T) {
 		checks = append(checks, prepare(t, standby))
 	}
 	if t.Failed() {
-		t.Fatal(w.logs())
+		return
 	}
 	w.nodes[old].broker.Kill()
 	next := w.successor(t, old)
 	standby = len(w.nodes) - old - next // the one that neither died nor serves
 	for _, check := range checks {
 		check(t, standby)
-	}
-	if t.Failed() {
-		t.Log(w.logs())
 	}
 }
 
