@@ -40,9 +40,9 @@ func (n *node) openMQTT() error {
 		ResponseInfo: c.ResponseInfo, ServerReference: c.ServerReference,
 		ListenerVHosts: config.Pairs(c.ListenerVHosts), CertVHosts: config.Pairs(c.CertVHosts),
 		TakeoverRate: c.TakeoverRate, PacketTimeout: seconds(c.PacketTimeout), Copies: c.Overlapping == "each", Moved: c.ServerMoved,
-		Methods:      methods,
-		StickyShares: c.SharedStrategy == "sticky",
-		SysInterval:  seconds(c.SysInterval), Version: "hermod version " + version,
+		Methods:     methods,
+		Shares:      shareStrategies[c.SharedStrategy],
+		SysInterval: seconds(c.SysInterval), Version: "hermod version " + version,
 	})
 	n.mqtt = v
 	t := newTurn()
@@ -79,6 +79,12 @@ func (n *node) openMQTT() error {
 	plain.Name, plain.Address, plain.TLS = "mqtts", l.TLSAddress, secure
 	web.Name, web.Address, web.TLS = "mqtt-websocket-tls", l.WebSocketTLS, secure
 	return errors.Join(n.listen(plain), n.listen(web))
+}
+
+// shareStrategies are the values of mqtt.shared_strategy.
+var shareStrategies = map[string]mqtt.ShareStrategy{
+	"round_robin": mqtt.ShareTurns, "sticky": mqtt.ShareSticky, "random": mqtt.ShareRandom,
+	"hash_client": mqtt.ShareByClient, "hash_topic": mqtt.ShareByTopic,
 }
 
 // mqttSamples are the MQTT listener's numbers for /metrics.

@@ -58,9 +58,7 @@ type Options struct {
 
 	CheckPayload bool // refuse payloads that claim to be UTF-8 and are not
 
-	// StickyShares has one member of a shared subscription get everything until it
-	// goes, instead of all taking turns.
-	StickyShares bool
+	Shares ShareStrategy // who gets the messages of a shared subscription
 
 	// Copies sends a message once for each subscription of a session that matches
 	// it, instead of once for all.

@@ -84,7 +84,7 @@ type MQTT struct {
 	ServerMoved     bool     `koanf:"server_moved"`         // refuse all clients and send them there for good
 	Overlapping     string   `koanf:"overlapping"`          // subscriptions that match one message. once: one message; each: one for each
 	AuthMethods     []string `koanf:"auth_methods"`         // methods of enhanced authentication: SCRAM-SHA-256
-	SharedStrategy  string   `koanf:"shared_strategy"`      // round_robin: members take turns; sticky: one gets everything until it goes
+	SharedStrategy  string   `koanf:"shared_strategy"`      // round_robin, sticky, random, hash_client, hash_topic: who of a group gets a message
 	SysInterval     int      `koanf:"sys_interval"`         // seconds between updates of $SYS topics; 0: there are none
 }
 
@@ -156,7 +156,8 @@ func (m *MQTT) checks() []check {
 		{m.MaxQueued < 0 || m.MaxQueuedBytes < 0, "mqtt.max_queued, max_queued_bytes: not negative"},
 		{m.QueueOverflow != "reject-publish" && m.QueueOverflow != "drop-head", "mqtt.queue_overflow: reject-publish or drop-head"},
 		{m.MaxRetained < 1 || m.MaxRetainedBytes < 1, "mqtt.max_retained, max_retained_bytes: 1 or more"},
-		{m.SharedStrategy != "round_robin" && m.SharedStrategy != "sticky", "mqtt.shared_strategy: round_robin or sticky"},
+		{!slices.Contains([]string{"round_robin", "sticky", "random", "hash_client", "hash_topic"}, m.SharedStrategy),
+			"mqtt.shared_strategy: round_robin, sticky, random, hash_client or hash_topic"},
 		{m.MaxQoS < 0 || m.MaxQoS > 2, "mqtt.max_qos: 0, 1 or 2"},
 		{slices.ContainsFunc(m.BannedClients, badPattern), "mqtt.banned_clients: regular expressions"},
 		{slices.ContainsFunc(m.AuthMethods, func(s string) bool { return s != "SCRAM-SHA-256" }), "mqtt.auth_methods: SCRAM-SHA-256"},
