@@ -33,17 +33,9 @@ type wait struct {
 // what is there whenever fewer than Options.InFlight entries are on their way.
 // That is the whole group commit: the longer a commit takes, the more the next
 // entry holds, and no timer is needed.
-//
-// On a single node an entry that is not full waits until none is on its way:
-// syncs come one after the other anyway, what is proposed earlier only misses
-// what arrives during the one that runs, and raft, which chooses at random
-// between what was synced and what is to be, would hold back the answers to
-// the first for the second. In a cluster the way to the others is worth
-// filling.
 type batcher struct {
 	entrySize int
 	inFlight  int
-	partial   int // entries under way at which one that is not full waits for more
 
 	mu       sync.Mutex
 	work     sync.Cond // the proposer waits here
@@ -61,10 +53,7 @@ type batcher struct {
 }
 
 func (q *batcher) init(o *Options) {
-	q.entrySize, q.inFlight, q.partial = o.EntrySize, o.InFlight, o.InFlight
-	if !o.Cluster {
-		q.partial = 1
-	}
+	q.entrySize, q.inFlight = o.EntrySize, o.InFlight
 	q.work.L, q.idle.L = &q.mu, &q.mu
 }
 
@@ -94,7 +83,10 @@ func (q *batcher) append(b *broker.Batch) (int64, error) {
 		added = int64(len(q.cur.data) - before)
 		q.cur.size += added
 	}
-	q.wake()
+	if q.sleeping {
+		q.sleeping = false
+		q.work.Signal()
+	}
 	return added, nil
 }
 
@@ -239,26 +231,12 @@ func (q *batcher) newEntry(size int) *pendingEntry {
 	return e
 }
 
-// due reports whether there is an entry to propose now.
-func (q *batcher) due() bool {
-	n := len(q.proposed)
-	return n < q.inFlight && (len(q.ready) > 0 || q.cur != nil && n < q.partial)
-}
-
-// wake wakes the proposer if there is work for it.
-func (q *batcher) wake() {
-	if q.sleeping && q.due() {
-		q.sleeping = false
-		q.work.Signal()
-	}
-}
-
 // next waits for an entry and a slot and moves the entry to those proposed.
 // nil means that the batcher was stopped.
 func (q *batcher) next() *pendingEntry {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for !q.stopped && !q.due() {
+	for !q.stopped && (len(q.proposed) >= q.inFlight || len(q.ready) == 0 && q.cur == nil) {
 		q.sleeping = true
 		q.work.Wait()
 	}
@@ -320,7 +298,10 @@ func (q *batcher) committed(number uint64) *pendingEntry {
 	n := copy(q.proposed, q.proposed[1:])
 	q.proposed[n] = nil
 	q.proposed = q.proposed[:n]
-	q.wake()
+	if q.sleeping {
+		q.sleeping = false
+		q.work.Signal()
+	}
 	return e
 }
 
