@@ -134,8 +134,8 @@ func (x *receiving) take(t *broker.Turn) (full bool) {
 	x.taken, full, stored = x.queue.core.Lend(t, broker.ReceiveOptions{
 		Max: x.max, Deadline: t.Now + x.want.visibility, InFlight: x.request.service.opt.InFlight, Fair: true,
 	}, nil, x.ready)
-	if !stored {
-		x.parts.Add(1)
+	if len(x.taken) > 0 && !stored {
+		x.parts.Add(1) // nothing of it is in the store
 	}
 	if x.attempt != "" && len(x.taken) > 0 {
 		x.queue.keep(t, x.attempt, x.taken)
