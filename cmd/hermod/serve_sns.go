@@ -42,6 +42,7 @@ func (n *node) openSNS(ep *endpoint.Endpoint, queues *sqs.Service) error {
 		},
 		Logger: n.log.With("component", "sns"),
 	})
+	queues.SetSigner(s.Sign)
 	ep.Register("sns", sns.Version, sns.Namespace, "", s)
 	t := newTurn()
 	s.Start(t)
