@@ -99,6 +99,7 @@ func (n *node) openPeers(o *ha.Options) error {
 	o.Peers, o.Contacts, o.Witness = n.cluster.peers, contacts, c.HA.Witness
 	o.StallFatal = clusterStall
 	o.SeedRate = int64(c.HA.SeedRate)
+	o.ElectionTimeout = c.HA.ElectionTimeout
 	o.Seed = n.seed
 	o.Snapshot = func() (*persistence.Snapshot, error) {
 		return n.store.Snapshot(filepath.Join(dir, fmt.Sprint(snapFolder, n.cluster.snapshots.Add(1))))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 )
 
 // HA makes this node one of a cluster. Off, nothing listens for peers.
@@ -21,23 +22,28 @@ type HA struct {
 	Witness    bool     `koanf:"witness"` // votes and keeps the log; never serves
 	LogKeep    Size     `koanf:"log_keep"`
 	SeedRate   Size     `koanf:"seed_rate"` // bytes a second that filling a new node may take; 0: no bound
+
+	// ElectionTimeout is how long the others wait for a sign of a leader that
+	// is silent; the leader itself gives up after two thirds of it.
+	ElectionTimeout time.Duration `koanf:"election_timeout"`
 }
 
 func haDefaults() map[string]any {
 	return map[string]any{
-		"ha.enabled":        false,
-		"ha.bind":           ":5680",
-		"ha.advertise":      "",
-		"ha.peers":          []string{},
-		"ha.secret":         "",
-		"ha.secret_file":    "",
-		"ha.cert_file":      "",
-		"ha.key_file":       "",
-		"ha.ca_file":        "",
-		"ha.witness":        false,
-		"ha.log_keep":       "1GiB",
-		"ha.seed_rate":      "0B",
-		"node.clock_offset": "0s",
+		"ha.enabled":          false,
+		"ha.bind":             ":5680",
+		"ha.advertise":        "",
+		"ha.peers":            []string{},
+		"ha.secret":           "",
+		"ha.secret_file":      "",
+		"ha.cert_file":        "",
+		"ha.key_file":         "",
+		"ha.ca_file":          "",
+		"ha.witness":          false,
+		"ha.log_keep":         "1GiB",
+		"ha.seed_rate":        "0B",
+		"ha.election_timeout": "750ms",
+		"node.clock_offset":   "0s",
 	}
 }
 
@@ -56,6 +62,7 @@ func (c *Config) haChecks() []check {
 		{berr != nil, "ha.bind: host:port"},
 		{h.Advertise == "" && (host == "" || host == "0.0.0.0" || host == "::") && len(h.Peers) > 0,
 			"ha.advertise: needed when ha.bind names no host"},
+		{h.ElectionTimeout < 100*time.Millisecond || h.ElectionTimeout > time.Minute, "ha.election_timeout: 100 ms to a minute"},
 		{h.Witness && len(h.Peers) == 0, "ha.witness: needs ha.peers"},
 	}
 	for _, p := range h.Peers {
