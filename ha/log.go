@@ -274,8 +274,8 @@ func (l *Log) config() *raft.Config {
 	c.LocalID = raft.ServerID(l.opts.NodeID)
 	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = idleTimer, idleTimer, idleTimer
 	if l.opts.Stream != nil {
-		c.HeartbeatTimeout, c.ElectionTimeout = 500*time.Millisecond, 500*time.Millisecond
-		c.LeaderLeaseTimeout = 250 * time.Millisecond
+		c.HeartbeatTimeout, c.ElectionTimeout = l.opts.ElectionTimeout, l.opts.ElectionTimeout
+		c.LeaderLeaseTimeout = l.opts.ElectionTimeout * 2 / 3
 	}
 	c.CommitTimeout = 20 * time.Millisecond
 	c.MaxAppendEntries = maxAppendEntries
@@ -340,7 +340,13 @@ func (l *Log) startRaft(meta *metaStore, f *fsm, founder bool) (err error) {
 	}
 	l.store.scanned.Store(nil)
 	// Once: only raft's first Shutdown waits for its goroutines.
-	l.shutdown = sync.OnceValue(func() error { return l.raft.Load().Shutdown().Error() })
+	l.shutdown = sync.OnceValue(func() error {
+		err := l.raft.Load().Shutdown().Error()
+		if t, ok := l.transport.(*raft.NetworkTransport); ok {
+			t.CloseStreams() // its Close leaves those it dialled
+		}
+		return err
+	})
 	l.watcher.Go(l.shutDownOnFailure)
 	servers := l.raft.Load().GetConfiguration().Configuration().Servers
 	switch {

@@ -96,6 +96,7 @@ type Peers struct {
 	closed   bool
 	handlers map[string]handler
 	seed     func(net.Conn)
+	raftEnd  func() // told of the end of each inbound raft connection
 	relay    func(listener string, from net.Addr) (RelayedConn, error)
 
 	relaying atomic.Int64 // open ones
@@ -341,7 +342,7 @@ func (p *Peers) welcome(nc net.Conn) {
 	switch purpose {
 	case forRaft:
 		select {
-		case p.raft <- &peerConn{c, func() { p.forget(nc) }}:
+		case p.raft <- &peerConn{c, func() { p.forget(nc); p.raftEnded() }}:
 		case <-p.done:
 			p.forget(nc)
 		}
@@ -428,6 +429,23 @@ func (p *Peers) Close() error {
 	p.mu.Unlock()
 	p.wg.Wait()
 	return err
+}
+
+// onRaftEnd sets what is told, on raft's goroutines, when a raft connection
+// from another node has ended. It must not block.
+func (p *Peers) onRaftEnd(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.raftEnd = f
+}
+
+func (p *Peers) raftEnded() {
+	p.mu.Lock()
+	f := p.raftEnd
+	p.mu.Unlock()
+	if f != nil {
+		f()
+	}
 }
 
 // handle sets what answers control requests of a name.

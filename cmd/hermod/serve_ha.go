@@ -103,6 +103,7 @@ func (n *node) openPeers(o *ha.Options) error {
 	o.StallFatal = clusterStall
 	o.Endpoints = n.openwireEndpoints(n.cluster.peers.Advertised())
 	o.SeedRate = int64(c.HA.SeedRate)
+	o.ElectionTimeout = c.HA.ElectionTimeout
 	o.Seed = n.seed
 	o.Snapshot = func() (*persistence.Snapshot, error) {
 		return n.store.Snapshot(filepath.Join(dir, fmt.Sprint(snapFolder, n.cluster.snapshots.Add(1))))

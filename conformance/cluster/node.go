@@ -202,6 +202,9 @@ func (c *cluster) health(i int) (health, error) {
 	if err != nil {
 		return h, err
 	}
+	if string(body) == "ok\n" { // a node that is no cluster's
+		return health{Serving: true, Redundant: 1}, nil
+	}
 	if err := json.Unmarshal(body, &h); err != nil {
 		return h, fmt.Errorf("health of %s: %w: %q", c.nodes[i].name, err, body)
 	}
