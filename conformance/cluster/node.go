@@ -37,6 +37,7 @@ type node struct {
 	host   *host // nil: on a loopback address
 	peers  string
 	extra  []string // further settings
+	bin    string   // program; "" is the one under test
 	broker *harness.Broker
 }
 
@@ -69,7 +70,7 @@ func (n *node) settings() []string {
 // it is ready, to lead or to stand by.
 func (n *node) start() error {
 	begin := func() (err error) {
-		n.broker, err = harness.Start(harness.Options{DataDir: n.dir, Set: n.settings()})
+		n.broker, err = harness.Start(harness.Options{DataDir: n.dir, Set: n.settings(), Bin: n.bin})
 		return err
 	}
 	if n.host == nil {
