@@ -61,6 +61,8 @@ func TestAnOldMemberDoesNotDisturbTheForced(t *testing.T) {
 	propose(t, l.log, 0, 20, 100)
 	for _, m := range c.nodes {
 		m.got.wait(t, 20)
+	}
+	for _, m := range c.nodes {
 		m.stop()
 	}
 	last := c.nodes[1]

@@ -204,6 +204,7 @@ func (n *node) fatal(err error) {
 		return
 	}
 	n.log.Error("the store failed; ending the process so that nothing unsafe is confirmed", "error", err)
+	hangUp()
 	os.Exit(3)
 }
 

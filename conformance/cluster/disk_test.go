@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -55,18 +56,17 @@ func TestDisksThatFillUp(t *testing.T) {
 	w, volumes := newWorldOnVolumes(t)
 	t.Logf("seed: CLUSTER_SEED=%d", w.seed)
 	end := w.load()
-	hosing, stop := context.WithCancel(t.Context())
-	var hoses sync.WaitGroup
-	w.hose(hosing, &hoses)
-	defer hoses.Wait()
-	defer stop()
-
 	l, err := w.serving()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%s, the active node, has little space left", w.nodes[l].name)
 	w.runsLow(t, l, volumes[l])
+	hosing, stop := context.WithCancel(t.Context())
+	var hoses sync.WaitGroup
+	w.hose(hosing, &hoses)
+	defer hoses.Wait()
+	defer stop()
 	t.Log("a standby's disk is full")
 	w.runsFull(t, (l+1)%len(w.nodes), volumes[(l+1)%len(w.nodes)])
 	if l, err = w.serving(); err != nil {
@@ -81,7 +81,7 @@ func TestDisksThatFillUp(t *testing.T) {
 }
 
 // runsLow: the active node's disk has less than limits.disk_free. AMQP
-// publishers are told connection.blocked, SQS ones are throttled; consumers go
+// publishers are told connection.blocked, SQS and SNS ones are throttled; consumers go
 // on. With space again, what was held is confirmed.
 func (w *world) runsLow(t *testing.T, node int, v *volume) {
 	t.Helper()
@@ -110,6 +110,13 @@ func (w *world) runsLow(t *testing.T, node int, v *volume) {
 	if !publish().acked(answerTimeout) {
 		t.Fatal("the active node does not confirm")
 	}
+	q := w.sqs(w.addresses(portAWS, node)[0])
+	defer q.Close()
+	// What is written until the node looks at its disk again must fit, too: there
+	// is no hose yet.
+	if err := q.topic("CreateTopic", url.Values{"Name": {"disk"}}); err != nil {
+		t.Fatal(err)
+	}
 	if err := v.fill(diskTight); err != nil {
 		t.Fatal(err)
 	}
@@ -128,11 +135,13 @@ func (w *world) runsLow(t *testing.T, node int, v *volume) {
 	case <-time.After(answerTimeout):
 		t.Error("no connection.blocked")
 	}
-	q := w.sqs(w.addresses(portAWS, node)[0])
-	defer q.Close()
 	err = q.call("SendMessage", map[string]any{"QueueUrl": queueSQS, "MessageBody": "refused"}, nil)
 	if err == nil || !strings.Contains(err.Error(), "Throttl") {
 		t.Errorf("SendMessage on a disk that is nearly full: %v", err)
+	}
+	err = q.topic("Publish", url.Values{"TopicArn": {"arn:aws:sns:us-east-1:000000000000:disk"}, "Message": {"refused"}})
+	if err == nil || !strings.Contains(err.Error(), "Throttl") {
+		t.Errorf("Publish on a disk that is nearly full: %v", err)
 	}
 	if err := q.call("GetQueueAttributes", map[string]any{"QueueUrl": queueSQS}, nil); err != nil {
 		t.Errorf("a call that stores nothing: %v", err)
@@ -140,8 +149,8 @@ func (w *world) runsLow(t *testing.T, node int, v *volume) {
 	if h, err := w.health(node); err != nil || !h.Serving {
 		t.Errorf("health of an active node that holds publishers: %+v %v", h, err)
 	}
-	if !harness.Poll(serveLimit, func() bool { return w.waiting() == 0 }) {
-		t.Errorf("consumers stopped, too: %d confirmed messages wait", w.waiting())
+	if !harness.Poll(serveLimit, func() bool { return w.waiting() == "" }) {
+		t.Errorf("consumers stopped, too; confirmed messages wait:%s", w.waiting())
 	}
 	if err := v.empty(); err != nil {
 		t.Fatal(err)

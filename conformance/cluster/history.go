@@ -143,18 +143,22 @@ func (h *history) deliver(id, queue string, flagged bool) {
 	h.last[line] = max(h.last[line], m.number)
 }
 
-// waiting counts the confirmed messages that did not arrive yet, but for those
-// that nobody reads before the end.
-func (h *history) waiting() int {
+// waiting names the queues with confirmed messages that did not arrive yet, but
+// for those that nobody reads before the end; "" if there are none.
+func (h *history) waiting() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	n := 0
+	list := map[string]int{}
 	for _, m := range h.messages {
 		if m.confirmed && m.copies == 0 && m.queue != queueOnce {
-			n++
+			list[m.queue]++
 		}
 	}
-	return n
+	text := ""
+	for _, q := range slices.Sorted(maps.Keys(list)) {
+		text += fmt.Sprintf(" %s: %d", q, list[q])
+	}
+	return text
 }
 
 func (h *history) settle(id string) {

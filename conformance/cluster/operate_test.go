@@ -115,6 +115,7 @@ func TestASingleNodeGrowsAndShrinks(t *testing.T) {
 	end := w.load()
 	rest(t.Context(), time.Second)
 
+	t.Log("HA is turned on")
 	first.stop(t)
 	first.extra = first.highAvailability()
 	if err := w.start(); err != nil {
@@ -122,6 +123,7 @@ func TestASingleNodeGrowsAndShrinks(t *testing.T) {
 	}
 	w.kept(t, w.leader(serveLimit), "cluster.kept", kept)
 
+	t.Log("two nodes join")
 	second.extra = second.highAvailability(first.peerAddress())
 	third.extra = third.highAvailability()
 	for _, n := range []*node{second, third} {
@@ -144,10 +146,12 @@ func TestASingleNodeGrowsAndShrinks(t *testing.T) {
 	if err := w.settleDown(); err != nil {
 		t.Fatal(err)
 	}
+	t.Log("the first dies")
 	first.broker.Kill()
 	next := w.successor(t, 0)
 	w.kept(t, next, "cluster.kept", kept)
 	w.judge(t)
+	t.Log("it comes back and leads again")
 	if err := w.start(0); err != nil {
 		t.Fatal(err)
 	}
@@ -162,6 +166,7 @@ func TestASingleNodeGrowsAndShrinks(t *testing.T) {
 		}
 	}
 
+	t.Log("the others leave")
 	first.ctl(t, "cluster", "leave", second.name)
 	third.ctl(t, "cluster", "leave")
 	second.broker.Kill()
@@ -170,6 +175,22 @@ func TestASingleNodeGrowsAndShrinks(t *testing.T) {
 	if err := w.settleDown(); err != nil {
 		t.Fatal(err)
 	}
+	// A node that was taken out, and starts with what it has, is nobody's voter.
+	if err := second.start(); err != nil {
+		t.Fatal(err)
+	}
+	if !w.witness(t, 0).publish().acked(answerTimeout) {
+		t.Error("the single node does not confirm beside one that has left")
+	}
+	if h, err := w.health(0); err != nil || h.Redundant != 1 || !h.Serving {
+		t.Errorf("beside a node that has left: %+v %v", h, err)
+	}
+	w.nodes = all[1:2]
+	if h, err := w.health(0); err != nil || h.Serving {
+		t.Errorf("a node that has left: %+v %v", h, err)
+	}
+	w.nodes = all[:1]
+	second.broker.Kill()
 	first.stop(t)
 	first.extra = nil
 	if err := w.start(); err != nil {

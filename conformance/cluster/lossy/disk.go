@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +18,8 @@ const pageSize = 4096
 
 // disk knows what would be gone after a power failure. Safe for concurrent use.
 type disk struct {
-	limbo string // keeps files whose removal is not synced
+	limbo string                        // keeps files whose removal is not synced
+	hung  atomic.Pointer[chan struct{}] // nil: syncs come back
 
 	mu     sync.Mutex
 	serial int
@@ -42,6 +44,13 @@ type change struct {
 func newDisk(limbo string) (*disk, error) {
 	d := &disk{limbo: limbo, files: map[uint64]*file{}, dirs: map[uint64]int{}}
 	return d, os.MkdirAll(limbo, 0o700)
+}
+
+// wait returns when the disk answers.
+func (d *disk) wait() {
+	if hung := d.hung.Load(); hung != nil {
+		<-*hung
+	}
 }
 
 func inode(fd int) (uint64, unix.Stat_t, error) {

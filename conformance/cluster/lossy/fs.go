@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -87,6 +88,17 @@ func (f *FS) Cut(rng *rand.Rand, lose float64) (Loss, error) {
 	}
 	lost, err := f.disk.cut(rng, lose)
 	return lost, errors.Join(err, f.mount())
+}
+
+// Hang makes every sync hang, as a disk does that no longer answers, until
+// release is called. A program that waits for one cannot even end.
+func (f *FS) Hang() (release func()) {
+	hung := make(chan struct{})
+	f.disk.hung.Store(&hung)
+	return sync.OnceFunc(func() {
+		f.disk.hung.Store(nil)
+		close(hung)
+	})
 }
 
 // Close unmounts; the data stays as it is.
@@ -280,6 +292,7 @@ func (f *openFile) Allocate(ctx context.Context, off, size uint64, mode uint32) 
 }
 
 func (f *openFile) Fsync(context.Context, uint32) syscall.Errno {
+	f.disk.wait()
 	return fs.ToErrno(f.withFd(f.disk.sync))
 }
 
