@@ -203,6 +203,10 @@ func (c *cluster) health(i int) (health, error) {
 	if err != nil {
 		return h, err
 	}
+	if string(body) == "ok\n" { // a node without HA
+		h.Serving, h.Redundant = true, 1
+		return h, nil
+	}
 	if err := json.Unmarshal(body, &h); err != nil {
 		return h, fmt.Errorf("health of %s: %w: %q", c.nodes[i].name, err, body)
 	}

@@ -346,3 +346,60 @@ func TestTheLastNodeIsRecovered(t *testing.T) {
 	last.broker.Kill()
 	w.kept(t, w.successor(t, 2), "cluster.kept", kept)
 }
+
+// TestMovingFromRabbitMQ: the definitions that a RabbitMQ cluster exports, with
+// its kinds of replicated queues, become queues that outlive the active node.
+func TestMovingFromRabbitMQ(t *testing.T) {
+	w := newWorld(t, nil)
+	name := filepath.Join(t.TempDir(), "definitions.json")
+	if err := os.WriteFile(name, []byte(rabbitDefinitions), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l := w.leader(serveLimit)
+	w.nodes[l].ctl(t, "import_definitions", name)
+	queues := []string{"orders.quorum", "orders.classic", "orders.mirrored"}
+	ch, cut, err := w.channel(w.addresses(portAMQP, l)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cut()
+	if err := ch.Tx(); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"new", "paid"} {
+		if err := ch.Publish("orders", key, false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(key)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := ch.TxCommit(); err != nil {
+		t.Fatal(err)
+	}
+	want := w.definitions(t, l)
+	w.nodes[l].broker.Kill()
+	next := w.successor(t, l)
+	if got := w.definitions(t, next); got != want {
+		t.Errorf("definitions:\n%s\nbefore:\n%s", got, want)
+	}
+	for _, q := range queues {
+		w.jms(t, next, "").expect(t, q, q, "new", "paid")
+	}
+}
+
+const rabbitDefinitions = `{
+ "rabbit_version": "3.13.7", "rabbitmq_version": "3.13.7", "product_name": "RabbitMQ", "product_version": "3.13.7",
+ "users": [{"name": "guest", "password_hash": "kAgSNLatFItO0Kj5+022ZLN82Xe10aesT9rz2b2fMe480YQ7", "hashing_algorithm": "rabbit_password_hashing_sha256", "tags": ["administrator"], "limits": {}}],
+ "vhosts": [{"name": "/"}],
+ "permissions": [{"user": "guest", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}],
+ "topic_permissions": [], "parameters": [], "global_parameters": [{"name": "cluster_name", "value": "rabbit@old"}],
+ "policies": [{"vhost": "/", "name": "ha", "pattern": "^orders\\.mirrored$", "apply-to": "queues", "definition": {"ha-mode": "exactly", "ha-params": 2, "ha-sync-mode": "automatic"}, "priority": 0}],
+ "queues": [
+  {"name": "orders.quorum", "vhost": "/", "durable": true, "auto_delete": false, "arguments": {"x-queue-type": "quorum"}},
+  {"name": "orders.classic", "vhost": "/", "durable": true, "auto_delete": false, "arguments": {"x-queue-type": "classic"}},
+  {"name": "orders.mirrored", "vhost": "/", "durable": true, "auto_delete": false, "arguments": {}}],
+ "exchanges": [{"name": "orders", "vhost": "/", "type": "topic", "durable": true, "auto_delete": false, "internal": false, "arguments": {}}],
+ "bindings": [
+  {"source": "orders", "vhost": "/", "destination": "orders.quorum", "destination_type": "queue", "routing_key": "#", "arguments": {}},
+  {"source": "orders", "vhost": "/", "destination": "orders.classic", "destination_type": "queue", "routing_key": "#", "arguments": {}},
+  {"source": "orders", "vhost": "/", "destination": "orders.mirrored", "destination_type": "queue", "routing_key": "#", "arguments": {}}]
+}
+`
