@@ -3,7 +3,7 @@
 SHELL       := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help build run test race lint fuzz conformance conformance-amqp conformance-cluster conformance-crash conformance-clients conformance-openwire conformance-sqs conformance-sns \
-        bench bench-load image soak crash clean
+        bench bench-load image soak soak-cluster crash clean
 
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOFLAGS_BIN := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
@@ -53,8 +53,8 @@ conformance-amqp: build ## the numbered AMQP statements; RUN=AMQP17 limits it; B
 conformance-crash: build ## CRASH_ROUNDS hard kills under load, every message accounted for
 	cd conformance/crash && HERMOD_BIN=$(CURDIR)/bin/hermod CRASH_ROUNDS=$(CRASH_ROUNDS) go test -count=1 -timeout 0 -v .
 
-conformance-cluster: build ## three nodes that are killed, frozen and cut off under load; CLUSTER_ROUNDS, CLUSTER_SEED
-	cd conformance/cluster && HERMOD_BIN=$(CURDIR)/bin/hermod go test -count=1 -timeout 0 -v .
+conformance-cluster: build ## three nodes that are killed, frozen, cut off and upgraded under load, on disks that fill up or forget; CLUSTER_ROUNDS, CLUSTER_POWER_ROUNDS, CLUSTER_SEED
+	cd conformance/cluster && HERMOD_BIN=$(CURDIR)/bin/hermod go test -count=1 -timeout 0 -v ./...
 
 conformance-clients: build ## stock clients: Go's own tests, node, Java, Python, Celery
 	HERMOD_BIN=$(CURDIR)/bin/hermod conformance/clients/run.sh
@@ -73,6 +73,9 @@ crash: conformance-crash ## the long form of the crash suite
 
 soak: build   ## crash and AMQP suites again and again for SOAK (default 1h)
 	HERMOD_BIN=$(CURDIR)/bin/hermod SOAK=$(or $(SOAK),1h) conformance/soak.sh
+
+soak-cluster: build ## the cluster under calm load and faults in turn for SOAK (default 1h); fails on growth or loss; CLUSTER_SEED
+	cd conformance/cluster && HERMOD_BIN=$(CURDIR)/bin/hermod CLUSTER_SOAK=$(or $(SOAK),1h) go test -count=1 -timeout 0 -run TestSoak -v .
 
 bench:        ## micro-benchmarks of all packages, with allocations
 	go test -run '^$$' -bench . -benchmem ./...

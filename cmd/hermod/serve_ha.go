@@ -322,11 +322,13 @@ func (s *swapHandler) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 // health is what /health says on a cluster's node.
 type health struct {
 	Verdict string `json:"status"` // ok, or why not
+	DiskLow bool   `json:"disk_low"`
 	ha.Status
 }
 
 // clusterHealth puts the cluster's health in front of h: a load balancer that
-// asks for it finds the active node and no other.
+// asks for it finds the active node and no other. An alarm does not change
+// that: consumers must get in, or what is short stays so.
 func (n *node) clusterHealth(h nethttp.Handler) nethttp.Handler {
 	mux := nethttp.NewServeMux()
 	mux.Handle("/", h)
@@ -338,7 +340,7 @@ func (n *node) clusterHealth(h nethttp.Handler) nethttp.Handler {
 	}
 	core := n.core
 	mux.HandleFunc("GET /health", func(w nethttp.ResponseWriter, _ *nethttp.Request) {
-		r := health{"ok", n.raft.Status()}
+		r := health{Verdict: "ok", Status: n.raft.Status()}
 		code := nethttp.StatusOK
 		switch {
 		case n.config.HA.Witness:
@@ -347,8 +349,10 @@ func (n *node) clusterHealth(h nethttp.Handler) nethttp.Handler {
 			r.Serving = false
 			r.Verdict, code = "standby", nethttp.StatusServiceUnavailable
 		case core.Alarms() != 0:
-			r.Verdict, code = "alarm: "+core.Alarms().String(), nethttp.StatusServiceUnavailable
+			// Publishers are held, but where else could consumers go?
+			r.Verdict = "alarm: " + core.Alarms().String()
 		}
+		r.DiskLow = n.diskLow()
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(code)
 		_ = json.NewEncoder(w).Encode(r)

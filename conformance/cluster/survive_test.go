@@ -20,6 +20,7 @@ func TestStateSurvivesTheActiveNode(t *testing.T) {
 	var checks []func(t *testing.T, node int)
 	for _, prepare := range []func(*testing.T, int) func(*testing.T, int){
 		w.preparedBranches, w.deduplication, w.retained, w.durableSubscription, w.delayed, w.leases,
+		w.delayedSQS, w.halfReceived, w.halfDelivered, w.settled,
 	} {
 		checks = append(checks, prepare(t, old))
 	}
