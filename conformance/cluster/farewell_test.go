@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"net"
 	"testing"
 	"time"
 
@@ -13,7 +12,7 @@ import (
 func TestMQTT65Deposed(t *testing.T) {
 	w := newWorld(t, nil)
 	l := w.leader(serveLimit)
-	nc, err := net.DialTimeout("tcp", w.addresses(portMQTT, l)[0], serveLimit)
+	nc, err := w.dialAny(w.addresses(portMQTT, l)[0])
 	if err != nil {
 		t.Fatal(err)
 	}
