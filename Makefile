@@ -35,12 +35,15 @@ lint:         ## formatting, vet, staticcheck, layering, package docs, forbidden
 	@staticcheck=$$(go tool -n staticcheck); \
 	for dir in $(SUITES); do echo "vet and staticcheck $$dir"; (cd $$dir && go vet ./... && $$staticcheck ./...) || exit 1; done
 
-fuzz:         ## every Fuzz target for FUZZTIME each
+fuzz:         ## every Fuzz target for FUZZTIME each, those of nested suites too
 	@set -euo pipefail; \
-	for pkg in $$(go list ./...); do \
-		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-			echo "== $$pkg $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg; \
+	for dir in . $(SUITES); do \
+		for pkg in $$(cd $$dir && go list ./...); do \
+			grep -qs '^func Fuzz' $$(cd $$dir && go list -f '{{.Dir}}' $$pkg)/*_test.go || continue; \
+			for target in $$(cd $$dir && go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+				echo "== $$pkg $$target"; \
+				(cd $$dir && go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg); \
+			done; \
 		done; \
 	done
 

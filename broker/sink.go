@@ -105,8 +105,8 @@ type SubscribeOptions struct {
 
 	// Spread is how the queue's consumers share its messages. By SpreadHash, those
 	// with the same SpreadKey go to one consumer, which SpreadID helps to choose:
-	// the same whenever the same consumers are there. SpreadKey is called like
-	// Filter.
+	// the same whenever the same consumers are there; for 0 the tag helps.
+	// SpreadKey is called like Filter.
 	Spread    Spread
 	SpreadKey func(*Message) uint64
 	SpreadID  uint64

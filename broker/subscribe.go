@@ -26,6 +26,9 @@ func (s *Session) subscribe(t *Turn, q *Queue, o SubscribeOptions, c *credit) (*
 		session: s, credit: c, exclusive: o.Exclusive, sole: o.Sole, args: o.Args, filter: o.Filter,
 		spread: o.Spread, spreadKey: o.SpreadKey, spreadID: o.SpreadID,
 	}
+	if sub.spreadID == 0 {
+		sub.spreadID = hash64(o.Tag)
+	}
 	sub.prefetch.Store(int64(o.Prefetch))
 	var err error
 	if sub.priority, err = consumerPriority(q, o.Args); err != nil {

@@ -42,6 +42,9 @@ const (
 	// that it was deposed.
 	answerLimit = 300 * time.Millisecond
 
+	// farewellLimit bounds how long a deposed node tells its clients that it goes.
+	farewellLimit = 100 * time.Millisecond
+
 	// handOverTimeout bounds the transfer before a leader stops.
 	handOverTimeout = 5 * time.Second
 )
@@ -206,6 +209,9 @@ func (n *node) deposed() {
 		return // closeActive goes on
 	}
 	n.log.Warn("leadership lost: closing all connections and starting over as a standby")
+	if n.cluster.serving.Load() {
+		n.server.Farewell(farewellLimit)
+	}
 	if n.admin != nil {
 		n.admin.Answered(answerLimit)
 	}

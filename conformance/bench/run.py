@@ -355,22 +355,19 @@ MQTT_LOADS = [
 ]
 
 
+def mqtt_candidates(a):
+    return [mqtt_hermod] + ([Mosquitto] if a.mosquitto else [])
+
+
 def mqtt(a, _):
-    """MQTT: load, connections, sessions."""
-    candidates = [mqtt_hermod] + ([Mosquitto] if a.mosquitto else [])
-    found, idle, restart = {}, {}, {}
+    """MQTT under load."""
+    found = {}
     for n in range(a.rounds):
         note("mqtt, round %d" % (n + 1))
-        for make in candidates:
-            b = make(a).ready()
-            for what, args in MQTT_LOADS:
-                found.setdefault((what, b.name), []).append(mqtt_perf(a, b, "--duration", a.seconds, *args))
-            b.stop()
-        for make in candidates:
-            for count, dialers in ((a.idle // 4, 1), (a.idle // 2, 1), (a.idle, 1), (a.idle // 2, 16)):
+        for what, args in MQTT_LOADS:
+            for make in mqtt_candidates(a):
                 b = make(a).ready()
-                idle.setdefault((b.name, count, dialers), []).append(
-                    mqtt_perf(a, b, "--idle", str(count), "--dialers", str(dialers), "--duration", "1s"))
+                found.setdefault((what, b.name), []).append(mqtt_perf(a, b, "--duration", a.seconds, *args))
                 b.stop()
     rows = []
     for (what, name), runs in found.items():
@@ -378,12 +375,35 @@ def mqtt(a, _):
                      spread([r["deliver_rate"] / 1000 for r in runs], "%.0f"),
                      spread([100 * r["cost"]["machine_busy_by_others_share"] for r in runs], "%.0f")])
     table(["load", "broker", "CPU us per delivered message", "1,000 delivered/s", "busy by others %"], rows)
+
+
+def mqtt_idle(a, _):
+    """MQTT connections that do nothing."""
+    idle = {}
+    for n in range(a.rounds):
+        note("mqtt_idle, round %d" % (n + 1))
+        for count, dialers in ((a.idle // 8, 16), (a.idle // 4, 16), (a.idle // 2, 16), (a.idle, 16), (a.idle // 2, 1)):
+            for make in mqtt_candidates(a):
+                b = make(a).ready()
+                idle.setdefault((b.name, count, dialers), []).append(
+                    mqtt_perf(a, b, "--idle", str(count), "--dialers", str(dialers), "--duration", "1s"))
+                b.stop()
     rows = []
     for (name, count, dialers), runs in sorted(idle.items(), key=lambda x: (x[0][0], x[0][2], x[0][1])):
         rows.append([name, str(count), str(dialers), spread([r["broker_rss_bytes_per_connection"] / 1024 for r in runs]),
                      spread([r["broker_cpu_us_per_open"] for r in runs], "%.0f")])
     table(["broker", "connections", "opened at a time", "KiB of RSS each", "CPU us to open one"], rows)
-    note("mqtt, %d sessions" % a.sessions)
+    for name in sorted({k[0] for k in idle}):
+        rss = {count: statistics.median(r["broker_rss_after_bytes"] for r in runs)
+               for (who, count, dialers), runs in idle.items() if who == name and dialers > 1}
+        low, high = min(rss), max(rss)
+        print("%s: %.0f bytes for each connection beyond %d\n" % (name, (rss[high] - rss[low]) / (high - low), low))
+
+
+def mqtt_sessions(a, _):
+    """A restart with many durable MQTT sessions, all offline."""
+    restart = {}
+    note("mqtt_sessions")
     b = mqtt_hermod(a).ready()
     perf(a, "mqtt", "--host", "127.0.0.1:%d" % b.port, "--sessions", str(a.sessions), "--dialers", "64")
     for _ in range(a.rounds):
@@ -439,7 +459,7 @@ def openwire(a, activemq):
     table(["1 KiB", "broker", "messages/s", "CPU us per message", "response p50 us", "busy by others %", "x raw", "x activemq"], rows)
 
 
-PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle, "openwire": openwire, "mqtt": mqtt}
+PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle, "openwire": openwire, "mqtt": mqtt, "mqtt_idle": mqtt_idle, "mqtt_sessions": mqtt_sessions}
 
 
 def main():

@@ -211,6 +211,9 @@ func (r *raw) dropped(reason wire.Reason) {
 		_, body := r.expect(wire.DISCONNECT)
 		d, err := wire.DecodeDisconnect(body, r.v)
 		must(r.t, err)
+		if _, ok := d.Props.Find(wire.SessionExpiry); ok { // MQTT-19 [MQTT-3.14.2-2]
+			r.t.Error("DISCONNECT of the server with a session expiry")
+		}
 		if d.Reason != reason {
 			r.t.Fatalf("DISCONNECT 0x%02X %q, want 0x%02X", byte(d.Reason), d.Props.Text(wire.ReasonString), byte(reason))
 		}

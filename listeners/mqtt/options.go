@@ -16,6 +16,10 @@ type Options struct {
 	// the certificate first.
 	ListenerVHosts, CertVHosts map[string]string
 
+	// CertClientID lets a client with a verified certificate have no other client
+	// identifier than the name in it, which an empty one stands for.
+	CertClientID bool
+
 	IgnoreColons bool // take user names as they are instead of as vhost:user
 	Anonymous    bool // admit clients without user name; the broker decides who they are
 
