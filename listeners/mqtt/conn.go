@@ -263,7 +263,7 @@ func (c *conn) fail(code wire.Reason, text string) {
 	if c.state == over {
 		return
 	}
-	c.opt.Logger.Info("mqtt connection ended", "peer", c.peer(), "client", c.clientID, "reason", byte(code), "text", text)
+	c.opt.Logger.Info("mqtt connection ended", "peer", c.link.Info().RemoteString(), "client", c.clientID, "reason", byte(code), "text", text)
 	c.farewell(code, text)
 	c.detach(true)
 	c.hangUp()
@@ -421,7 +421,7 @@ func (c *conn) Tick(time.Time) {
 	now := c.turn.Now
 	switch {
 	case c.deadline != 0 && now >= c.deadline:
-		c.opt.Logger.Info("mqtt connection timed out before CONNECT", "peer", c.peer())
+		c.opt.Logger.Info("mqtt connection timed out before CONNECT", "peer", c.link.Info().RemoteString())
 		c.detach(true)
 		c.hangUp()
 	case c.state != running:
@@ -497,7 +497,7 @@ func (c *conn) Handle(ev transport.Event) {
 // takenOver makes room for another connection with the same client id
 // [MQTT-3.1.4-3].
 func (c *conn) takenOver() {
-	c.opt.Logger.Info("mqtt session taken over", "peer", c.peer(), "client", c.clientID)
+	c.opt.Logger.Info("mqtt session taken over", "peer", c.link.Info().RemoteString(), "client", c.clientID)
 	if c.state == running {
 		c.farewell(wire.SessionTakenOver, "session taken over")
 	}
@@ -527,11 +527,4 @@ func (c *conn) congested() {
 		link := c.link
 		c.broker.OnRelief(func() { link.Post(transport.Event{Kind: eventRelief}) })
 	}
-}
-
-func (c *conn) peer() string {
-	if i := c.link.Info(); i != nil && i.Remote != nil {
-		return i.Remote.String()
-	}
-	return ""
 }

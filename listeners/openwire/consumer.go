@@ -1,6 +1,7 @@
 package openwire
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/hermodmq/hermod/broker"
@@ -347,7 +348,7 @@ func (c *conn) inUse(queue string) bool {
 
 // removeSubscription carries out RemoveSubscriptionInfo.
 func (c *conn) removeSubscription(s *wire.RemoveSubscriptionInfo) (answered bool, err error) {
-	client := orString(s.ClientID, c.clientID)
+	client := cmp.Or(s.ClientID, c.clientID)
 	name := broker.DurableSubscription(client, s.SubscriptionName).Name
 	if c.core.VHost().Queue(name) == nil {
 		return false, refuse(classDestination, "No durable subscription exists for clientID: %s and subscriptionName: %s", client, s.SubscriptionName)

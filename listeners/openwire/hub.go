@@ -99,7 +99,7 @@ func (h *hub) enter(c *conn) (wait bool, err error) {
 	if other := r.clients[info.ClientID]; other != nil && info.ClientID != "" {
 		return false, refuse(classClientID, "Broker: %s - Client: %s already connected from tcp://%s", c.opt.Broker, info.ClientID, other.peer)
 	}
-	m := &member{conn: c, link: c.link.Target(), info: withoutPassword(info), clientID: info.ClientID, peer: c.peer()}
+	m := &member{conn: c, link: c.link.Target(), info: withoutPassword(info), clientID: info.ClientID, peer: c.link.Info().RemoteString()}
 	r.members[info.ConnectionID] = m
 	if info.ClientID != "" {
 		r.clients[info.ClientID] = m

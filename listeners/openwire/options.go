@@ -1,6 +1,7 @@
 package openwire
 
 import (
+	"cmp"
 	"log/slog"
 	"time"
 
@@ -88,13 +89,6 @@ func matches(list []string, name string) bool {
 // frameOverhead is what a frame may have beside the body of its message.
 const frameOverhead = 1 << 20
 
-func orString(v, or string) string {
-	if v == "" {
-		return or
-	}
-	return v
-}
-
 func orNumber[T ~int | ~int64](v, or T) T {
 	if v <= 0 {
 		return or
@@ -105,9 +99,9 @@ func orNumber[T ~int | ~int64](v, or T) T {
 // withDefaults returns o with every unset field filled. maxBody is the largest
 // body the broker takes.
 func (o Options) withDefaults(maxBody int64) Options {
-	o.Broker = orString(o.Broker, "localhost")
-	o.DefaultVHost = orString(o.DefaultVHost, "/")
-	o.DeadLetterQueue = orString(o.DeadLetterQueue, "ActiveMQ.DLQ")
+	o.Broker = cmp.Or(o.Broker, "localhost")
+	o.DefaultVHost = cmp.Or(o.DefaultVHost, "/")
+	o.DeadLetterQueue = cmp.Or(o.DeadLetterQueue, "ActiveMQ.DLQ")
 	o.MaxFrame = orNumber(o.MaxFrame, int(maxBody)+frameOverhead)
 	if o.MaxInactivity == 0 {
 		o.MaxInactivity = 30 * time.Second
