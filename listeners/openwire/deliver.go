@@ -12,6 +12,7 @@ import (
 type lent struct {
 	part       *part
 	persistent bool
+	seen       *wire.Message // what advisories tell of it; nil if nobody listened
 }
 
 // part is one subscription of a consumer.
@@ -127,9 +128,10 @@ func (c *conn) put(p *part, d *broker.Delivery, counted bool) {
 		x.Redelivered = 1
 	}
 	p.address(&x, m)
+	seen := c.tellDispatched(cons, d, &x)
 	if counted {
 		cons.ledger.Add(delivery.Unsettled[lent]{
-			Data: lent{part: p, persistent: m.Persistent}, Tag: uint64(x.Sequence), Queue: d.Queue, Lease: d.Lease,
+			Data: lent{part: p, persistent: m.Persistent, seen: seen}, Tag: uint64(x.Sequence), Queue: d.Queue, Lease: d.Lease,
 		})
 	}
 	before := len(c.buffer())
