@@ -14,6 +14,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/hermodmq/hermod/conformance/harness"
 )
 
 // olderBuild is the commit that a cluster is upgraded from: the first whose
@@ -125,7 +127,11 @@ func TestRollingUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	step(old, "")
-	if status := w.nodes[w.leader(serveLimit)].ctl(t, "cluster", "status"); strings.Contains(status, "older") {
+	status := ""
+	if !harness.Poll(serveLimit, func() bool { // the leader asks around now and then
+		status = w.nodes[w.leader(serveLimit)].ctl(t, "cluster", "status")
+		return !strings.Contains(status, "older")
+	}) {
 		t.Errorf("after the upgrade:\n%s", status)
 	}
 	end()
