@@ -53,7 +53,7 @@ func runMain(m *testing.M) int {
 	return code
 }
 
-var settings = []string{"listeners.mqtt.address=127.0.0.1:0", "auth.anonymous=on", "mqtt.session_expiry_max=100000"}
+var settings = []string{"listeners.mqtt.address=127.0.0.1:0", "listeners.mqtt.websocket_address=127.0.0.1:0", "auth.anonymous=on", "mqtt.session_expiry_max=100000"}
 
 // startOwn starts a broker for one test.
 func startOwn(t *testing.T, set ...string) *harness.Broker {
