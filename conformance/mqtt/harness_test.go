@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -26,6 +27,9 @@ var shared *harness.Broker
 func TestMain(m *testing.M) { os.Exit(runMain(m)) }
 
 func runMain(m *testing.M) int {
+	if flag.Parse(); flag.Lookup("test.fuzz").Value.String() != "" {
+		return m.Run() // codecs need no broker, and each worker would start one
+	}
 	defer harness.RemoveBinary()
 	dir, err := os.MkdirTemp("", "hermod-mqtt-")
 	if err != nil {
@@ -53,7 +57,7 @@ func runMain(m *testing.M) int {
 	return code
 }
 
-var settings = []string{"listeners.mqtt.address=127.0.0.1:0", "auth.anonymous=on", "mqtt.session_expiry_max=100000"}
+var settings = []string{"listeners.mqtt.address=127.0.0.1:0", "listeners.mqtt.websocket_address=127.0.0.1:0", "auth.anonymous=on", "mqtt.session_expiry_max=100000"}
 
 // startOwn starts a broker for one test.
 func startOwn(t *testing.T, set ...string) *harness.Broker {
