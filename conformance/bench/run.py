@@ -99,7 +99,7 @@ ACTIVEMQ_XML = """<beans xmlns="http://www.springframework.org/schema/beans" xml
   xsi:schemaLocation="http://www.springframework.org/schema/beans http://www.springframework.org/schema/beans/spring-beans-2.0.xsd
   http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
   <broker xmlns="http://activemq.apache.org/schema/core" useJmx="false" brokerName="bench" dataDirectory="%s">
-    <persistenceAdapter><kahaDB directory="%s/kahadb"/></persistenceAdapter>
+    <persistenceAdapter><kahaDB directory="%s/kahadb"%s/></persistenceAdapter>
     <transportConnectors><transportConnector name="openwire" uri="tcp://127.0.0.1:%d"/></transportConnectors>
   </broker>
 </beans>
@@ -110,6 +110,7 @@ class ActiveMQ:
     """A fresh ActiveMQ broker, as Debian's package configures it."""
 
     name = "activemq"
+    storing = ""
 
     def __init__(self, a):
         self.port = a.port + 1
@@ -118,7 +119,7 @@ class ActiveMQ:
         os.makedirs(home)
         xml = os.path.join(home, "activemq.xml")
         with open(xml, "w") as f:
-            f.write(ACTIVEMQ_XML % (home, home, self.port))
+            f.write(ACTIVEMQ_XML % (home, home, self.storing, self.port))
         self.log = open(os.path.join(home, "log"), "w")
         self.process = subprocess.Popen(
             ["java", "-Xmx1g", "-cp", a.activemq + "/*:" + a.activemq + "/optional/*", "-Dactivemq.home=/usr/share/activemq",
@@ -138,6 +139,13 @@ class ActiveMQ:
             self.process.kill()
             self.process.wait()
         self.log.close()
+
+
+class StoringActiveMQ(ActiveMQ):
+    """One that stores messages even if they are acknowledged before they reach the disk, as hermod does."""
+
+    name = "activemq that stores every message"
+    storing = ' concurrentStoreAndDispatchQueues="false"'
 
 
 def connect(port, patience=60):
@@ -438,7 +446,10 @@ def openwire(a, activemq):
         for case, args in cases.items():
             disk = perf(a, "disk", "--dir", a.dir, "--duration", "1s")
             raw.append(next(c["writes_per_second"] for c in disk["cases"] if c["file"] == "preallocated" and c["write_bytes"] == 4096))
-            for kind in (Hermod, ActiveMQ) if activemq else (Hermod,):
+            kinds = [Hermod]
+            if activemq:
+                kinds += [ActiveMQ, StoringActiveMQ] if case == "the same, consumed by 4" else [ActiveMQ]
+            for kind in kinds:
                 b = kind(a, protocol="openwire") if kind is Hermod else kind(a)
                 b.ready()
                 r = perf(a, "openwire", "--host", "127.0.0.1:%d" % b.port, "--pid", str(b.pid), "--duration", a.seconds, "--warmup", "4s", *args)

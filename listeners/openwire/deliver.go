@@ -110,7 +110,7 @@ func (c *conn) dispatch(p *part, d *broker.Delivery) {
 		c.owed.Wrote(&p.Account, size)
 		return
 	}
-	c.put(p, d, d.Lease != 0)
+	c.put(p, d, d.Lease != 0 || d.Offset == imageOffset)
 	c.owed.Wrote(&p.Account, size)
 	if cons.pulls > 0 {
 		c.pulled(cons)

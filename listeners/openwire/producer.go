@@ -366,7 +366,7 @@ func (c *conn) offer(pub broker.Publish, d wire.Destination) (broker.PublishResu
 		defer c.tellSent(pub.Msg, d)
 	}
 	if err != nil || res.Routed {
-		if d.Kind == wire.TypeTopic && len(c.opt.LastImage) > 0 && err == nil {
+		if d.Kind == wire.TypeTopic && len(c.opt.Recoveries) > 0 && err == nil {
 			c.keepImage(pub.Msg)
 		}
 		return res, err
@@ -380,7 +380,7 @@ func (c *conn) offer(pub broker.Publish, d wire.Destination) (broker.PublishResu
 	case wire.TypeTempQueue:
 		return res, refuse(classDestination, "The destination %s does not exist.", d)
 	}
-	if len(c.opt.LastImage) > 0 {
+	if len(c.opt.Recoveries) > 0 {
 		c.keepImage(pub.Msg)
 	}
 	return res, nil
