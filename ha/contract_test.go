@@ -110,7 +110,7 @@ func (r *replicas) start(n *replica) {
 	ignore := func(err error) { r.note(n, err) } // a node that loses its power or the lead fails
 	n.log, err = Open(Options{
 		Dir: "log", FS: disk, NodeID: n.name, Logger: quiet, SegmentSize: 256 << 10,
-		Peers: n.peers, Contacts: r.addrs, Fatal: ignore,
+		Peers: n.peers, Contacts: r.addrs, Fatal: ignore, ElectionTimeout: patientElection,
 	})
 	must(r.t, err)
 	n.store, err = persistence.Open(persistence.Options{
