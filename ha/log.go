@@ -302,7 +302,7 @@ func (l *Log) openTransport() raft.Transport {
 		Stream:          l.opts.Stream,
 		MaxPool:         3,
 		MaxRPCsInFlight: 1, // pipelining wedges (raft issue 612) and gains nothing here
-		Timeout:         5 * time.Second,
+		Timeout:         l.opts.requestTimeout,
 		Logger:          l.hlogger("raft-net"),
 	})
 }
@@ -342,13 +342,7 @@ func (l *Log) startRaft(meta *metaStore, f *fsm, founder bool) (err error) {
 	}
 	l.store.scanned.Store(nil)
 	// Once: only raft's first Shutdown waits for its goroutines.
-	l.shutdown = sync.OnceValue(func() error {
-		err := l.raft.Load().Shutdown().Error()
-		if t, ok := l.transport.(*raft.NetworkTransport); ok {
-			t.CloseStreams() // its Close leaves those it dialled
-		}
-		return err
-	})
+	l.shutdown = sync.OnceValue(func() error { return l.raft.Load().Shutdown().Error() })
 	l.watcher.Go(l.shutDownOnFailure)
 	servers := l.raft.Load().GetConfiguration().Configuration().Servers
 	switch {

@@ -131,6 +131,8 @@ type Options struct {
 
 	// SeedRate bounds how many bytes a second a seeding takes; 0: no bound.
 	SeedRate int64
+
+	requestTimeout time.Duration // of raft's requests; tests shorten it
 }
 
 func (o *Options) setDefaults() error {
@@ -160,6 +162,9 @@ func (o *Options) setDefaults() error {
 	}
 	if o.SegmentSize < minSegmentSize || o.SegmentSize > maxSegmentSize {
 		return fmt.Errorf("ha: segment size %d is not between %d and %d", o.SegmentSize, minSegmentSize, maxSegmentSize)
+	}
+	if o.requestTimeout == 0 {
+		o.requestTimeout = 5 * time.Second
 	}
 	if o.ElectionTimeout == 0 {
 		o.ElectionTimeout = defaultElection

@@ -92,7 +92,7 @@ type Peers struct {
 	wg    sync.WaitGroup
 
 	mu       sync.Mutex
-	open     map[net.Conn]bool // inbound ones
+	open     map[net.Conn]bool // inbound ones, and those that raft dialled
 	closed   bool
 	handlers map[string]handler
 	seed     func(net.Conn)
@@ -248,7 +248,15 @@ func (p *Peers) prove(c *tls.Conn, client bool) error {
 func (p *Peers) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	return p.dial(ctx, string(address), forRaft)
+	c, err := p.dial(ctx, string(address), forRaft)
+	if err != nil {
+		return nil, err
+	}
+	nc := c.(*tls.Conn).NetConn()
+	if !p.track(nc) {
+		return nil, net.ErrClosed
+	}
+	return &peerConn{c.(*tls.Conn), func() { p.forget(nc) }}, nil
 }
 
 func (p *Peers) dial(ctx context.Context, address string, purpose byte) (net.Conn, error) {
@@ -413,7 +421,8 @@ type peerAddr string
 func (peerAddr) Network() string  { return "tcp" }
 func (a peerAddr) String() string { return string(a) }
 
-// Close closes the port and every connection that came through it.
+// Close closes the port, every connection that came through it and those that
+// raft dialled.
 func (p *Peers) Close() error {
 	p.mu.Lock()
 	if p.closed {
