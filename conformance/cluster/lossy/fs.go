@@ -51,10 +51,7 @@ func (f *FS) mount() error {
 		return err
 	}
 	root := &fs.LoopbackRoot{Path: f.data, Dev: uint64(st.Dev)}
-	root.NewNode = func(r *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
-		return &node{fs.LoopbackNode{RootData: r}, f.disk}
-	}
-	top := root.NewNode(root, nil, "", &st)
+	top := &node{fs.LoopbackNode{RootData: root}, f.disk}
 	root.RootNode = top
 	long := time.Hour // nobody else changes what is below
 	server, err := fs.Mount(f.dir, top, &fs.Options{
@@ -108,6 +105,11 @@ func (f *FS) Close() error { return errors.Join(f.unmount(), os.RemoveAll(f.disk
 type node struct {
 	fs.LoopbackNode
 	disk *disk
+}
+
+// WrapChild makes a node of ours of one that the loopback made.
+func (n *node) WrapChild(_ context.Context, made fs.InodeEmbedder) fs.InodeEmbedder {
+	return &node{fs.LoopbackNode{RootData: made.(*fs.LoopbackNode).RootData}, n.disk}
 }
 
 func (n *node) path() string { return filepath.Join(n.RootData.Path, n.Path(n.Root())) }
