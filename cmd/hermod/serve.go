@@ -138,7 +138,7 @@ func (n *node) open() error {
 // serveClients recovers the core, which on a cluster waits until this node is
 // the active one, and opens what clients connect to.
 func (n *node) serveClients() error {
-	return inOrder(n.openCore, n.openServices, n.openServer, n.openListeners, n.openMQTT, n.openSTOMP, n.openOpenWire, n.openAWS)
+	return inOrder(n.openCore, n.closeRelays, n.openServices, n.openServer, n.openListeners, n.openMQTT, n.openSTOMP, n.openOpenWire, n.openAWS)
 }
 
 func inOrder(steps ...func() error) error {
@@ -150,14 +150,10 @@ func inOrder(steps ...func() error) error {
 	return nil
 }
 
-// openStore opens the log and, over it, the store.
-func (n *node) openStore() error {
+// openLog opens the log, and on a cluster the port for the other nodes.
+func (n *node) openLog() error {
 	c := n.config
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
-		return err
-	}
-	key, err := masterKey(c.Persistence.EncryptionKeyFile)
-	if err != nil {
 		return err
 	}
 	options := ha.Options{
@@ -171,9 +167,22 @@ func (n *node) openStore() error {
 	if err := n.openPeers(&options); err != nil {
 		return err
 	}
-	n.raft, err = ha.Open(options)
-	if err != nil {
+	var err error
+	if n.raft, err = ha.Open(options); err != nil {
 		return fmt.Errorf("opening the log: %w", err)
+	}
+	return nil
+}
+
+// openStore opens the log and, over it, the store.
+func (n *node) openStore() error {
+	c := n.config
+	key, err := masterKey(c.Persistence.EncryptionKeyFile)
+	if err != nil {
+		return err
+	}
+	if err := n.openLog(); err != nil {
+		return err
 	}
 	n.store, err = persistence.Open(persistence.Options{
 		Dir:         filepath.Join(c.DataDir, storeFolder),
@@ -348,6 +357,7 @@ func (n *node) listen(l transport.Listener) error {
 		return nil
 	}
 	l.Identify = clientName(n.config.TLS.ClientName)
+	l.ProxyTrusted, _ = n.config.Listeners.TrustedProxies() // checked with the configuration
 	addr, err := n.server.Listen(l)
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", l.Name, err)
@@ -400,6 +410,9 @@ func (n *node) showMetrics() {
 
 // samples are the store's and the transport's numbers for /metrics.
 func (n *node) samples() []http.Sample {
+	if n.store == nil {
+		return n.clusterSamples() // a witness
+	}
 	st := n.store.Stats()
 	list := []http.Sample{
 		{Name: "hermod_store_log_bytes", Help: "Log since the last checkpoint", Value: float64(st.LogBytes)},

@@ -62,6 +62,8 @@ type Listeners struct {
 	OpenWire OpenWireListener `koanf:"openwire"`
 	AWS      AWSListener      `koanf:"aws"`
 	Metrics  MetricsListener  `koanf:"metrics"`
+
+	ProxyTrusted []string `koanf:"proxy_trusted"` // networks (CIDR) of those who may send PROXY headers; empty: all
 }
 
 // AMQPListener serves AMQP 0-9-1.
@@ -150,6 +152,7 @@ func defaults() map[string]any {
 		"listeners.metrics.address":            ":15692",
 		"listeners.metrics.tls_address":        Off,
 		"listeners.metrics.pprof":              false,
+		"listeners.proxy_trusted":              []string{},
 		"tls.cert_file":                        "",
 		"tls.key_file":                         "",
 		"tls.ca_file":                          "",
@@ -325,6 +328,7 @@ func (c *Config) validate() error {
 	checks = append(checks, c.openwireChecks()...)
 	checks = append(checks, c.awsChecks()...)
 	checks = append(checks, c.haChecks()...)
+	checks = append(checks, c.proxyChecks()...)
 	checks = append(checks, c.snsChecks()...)
 	for _, check := range checks {
 		if check.bad {
