@@ -25,8 +25,15 @@ import (
 // errMap says that a body is no map in a form we read.
 var errMap = errors.New("the body is no map")
 
-// maxMapDepth bounds the nesting of maps and lists.
-const maxMapDepth = 16
+// errMapSize says that a body is too large to be read as a map.
+var errMapSize = errors.New("a map of more than 1 MiB is not transformed")
+
+// Bounds of maps: maps are read and written on event loops, and take many times
+// their bytes meanwhile.
+const (
+	maxMapDepth = 16      // of maps and lists in each other
+	maxMapBytes = 1 << 20 // of a message with a map
+)
 
 // element is a value in XStream's words.
 type element struct {
