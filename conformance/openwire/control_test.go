@@ -55,7 +55,7 @@ func broker(t *testing.T) []string {
 	}
 	return append(env,
 		"BROKER_KIND=hermod", "BROKER_URL=tcp://"+b.Addr("openwire"), "CONTROL="+serve(t, hermod{b}),
-		"AMQP_ADDR="+b.Addr("amqp"), "STOMP_ADDR="+b.Addr("stomp"), "MQTT_ADDR="+b.Addr("mqtt"), "TLS_ADDR="+b.Addr("openwire-tls"),
+		"AMQP_ADDR="+b.Addr("amqp"), "STOMP_ADDR="+b.Addr("stomp"), "MQTT_ADDR="+b.Addr("mqtt"), "TLS_ADDR="+b.Addr("openwire-tls"), "AWS_ADDR="+b.Addr("aws"),
 	)
 }
 
@@ -204,7 +204,7 @@ func settings(t *testing.T) []string {
 		"listeners.stomp.address=127.0.0.1:0", "listeners.stomp.dialect=activemq",
 		"listeners.mqtt.address=127.0.0.1:0",
 		"listeners.metrics.address=127.0.0.1:0", "listeners.metrics.pprof=true",
-		"listeners.aws.address=127.0.0.1:0",
+		"listeners.aws.address=127.0.0.1:0", "aws.auth=relaxed",
 		"openwire.individual_dead_letters=IDLQ.>",
 		"openwire.prioritized=PRIO.>",
 		"openwire.fail_if_no_space=NOSPACE.>",

@@ -378,17 +378,33 @@ func (c *conn) Drained() {
 func (c *conn) Drain() {
 	c.begin()
 	if c.state == running {
-		if c.opt.Moved {
-			c.fail(wire.ServerMoved, "server moved")
-		} else if c.opt.ServerReference != "" {
-			c.fail(wire.UseAnotherServer, "server shutting down")
-		} else {
-			c.fail(wire.ServerShuttingDown, "server shutting down")
-		}
+		c.fail(c.opt.leaving(), "server shutting down")
 		return
 	}
 	c.detach(true)
 	c.hangUp()
+}
+
+// leaving is the reason why clients have to go when the server does.
+func (o *Options) leaving() wire.Reason {
+	switch {
+	case o.Moved:
+		return wire.ServerMoved
+	case o.ServerReference != "":
+		return wire.UseAnotherServer
+	}
+	return wire.ServerShuttingDown
+}
+
+var _ transport.Leaver = (*conn)(nil)
+
+// Leave implements transport.Leaver: another node is the active one. It has the
+// session and the will, too; nothing is acknowledged here any more.
+func (c *conn) Leave() {
+	if c.state == running {
+		c.farewell(c.opt.leaving(), "another node has taken over")
+		c.write()
+	}
 }
 
 // partialRate is how many bytes of a packet per millisecond are expected at

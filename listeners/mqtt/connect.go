@@ -21,6 +21,12 @@ func (c *conn) onConnect(body []byte) error {
 		return c.refuseConnect(err)
 	}
 	c.clientID = p.ClientID
+	if name := c.certified(); name != "" && c.clientID != name {
+		if c.clientID != "" {
+			return c.refuseWith(wire.ClientIDNotValid, "client identifier is not the certificate's name")
+		}
+		c.clientID, c.assigned = name, true
+	}
 	if c.clientID == "" {
 		if p.Version == wire.V31 || p.Version == wire.V311 && !p.CleanStart {
 			return c.refuseWith(wire.ClientIDNotValid, "client identifier is empty")
@@ -62,6 +68,15 @@ func (c *conn) onConnect(body []byte) error {
 	vhost, cred := c.credentials()
 	c.connect.Password = nil
 	return c.login(vhost, cred)
+}
+
+// certified is the client identifier that the client's certificate asks for; ""
+// leaves the choice to the client.
+func (c *conn) certified() string {
+	if !c.opt.CertClientID || c.link == nil {
+		return ""
+	}
+	return c.link.Info().Identity()
 }
 
 // readProperties takes what the client says about itself.

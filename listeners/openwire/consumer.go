@@ -30,6 +30,7 @@ type consumer struct {
 	holding   bool              // in conn.holding
 	stopped   bool              // by the client's order
 	closed    bool
+	slow      bool             // its window was full while messages waited, and somebody was told
 	lastTopic wire.Destination // of the last delivery of a topic subscription
 
 	pulls   int     // MessagePulls that were not answered
