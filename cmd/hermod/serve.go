@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 
 	"github.com/hermodmq/hermod/bridge/endpoint"
 	"github.com/hermodmq/hermod/bridge/message"
+	"github.com/hermodmq/hermod/bridge/sqs"
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/cmd/hermod/admin"
 	"github.com/hermodmq/hermod/cmd/hermod/config"
@@ -80,9 +82,10 @@ type node struct {
 	core   *broker.Broker
 	server *transport.Server
 	aws    *endpoint.Endpoint
-	mqtt   *mqtt.Server   // for metrics
-	certs  *certificates  // nil until a TLS listener wants them
-	stop   []func() error // metrics and admin
+	sqs    atomic.Pointer[sqs.Service] // for metrics; nil on a standby
+	mqtt   *mqtt.Server                // for metrics
+	certs  *certificates               // nil until a TLS listener wants them
+	stop   []func() error              // metrics and admin
 
 	cluster clustering
 	web     swapHandler   // of the metrics listener
@@ -378,6 +381,7 @@ func (n *node) openMetrics() error {
 func (n *node) showMetrics() {
 	n.web.set(n.clusterHealth(http.Handler(http.Options{
 		Core: n.core, Extra: n.samples, Pprof: n.config.Listeners.Metrics.Pprof,
+		Detail: map[string]func() []http.Sample{"/metrics/sqs": n.sqsSamples},
 	})))
 }
 
