@@ -2,7 +2,7 @@
 
 SHELL       := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build run test race lint fuzz conformance conformance-amqp conformance-cluster conformance-crash conformance-clients conformance-openwire conformance-sqs conformance-sns \
+.PHONY: help build run test race lint fuzz conformance conformance-amqp conformance-cluster conformance-crash conformance-clients conformance-openwire \
         bench bench-load image soak crash clean
 
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -62,6 +62,7 @@ conformance-clients: build ## stock clients: Go's own tests, node, Java, Python,
 conformance-openwire: build ## stock JMS clients 5.18 and 6.x (Maven); RUN='OW-16 ', CLIENTS=jakarta, CHURN_SECONDS=3600; BROKER_URL tests another broker
 	cd conformance/openwire && HERMOD_BIN=$(CURDIR)/bin/hermod go test -count=1 -timeout 0 -v .
 
+.PHONY: conformance-sqs conformance-sns
 conformance-sqs: build ## SQS by aws-sdk-go-v2 and by hand; RUN='SQS_28' limits it; SQS_ENDPOINT tests another service, real AWS too
 	cd conformance/sqs && HERMOD_BIN=$(CURDIR)/bin/hermod go test -count=1 -timeout 30m $(if $(RUN),-run '$(RUN)') -v .
 

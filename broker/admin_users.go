@@ -182,6 +182,7 @@ func (b *Broker) DeleteUser(t *Turn, name string, done func(*Turn)) error {
 			delete(a.limits, name)
 		}
 		a.mu.Unlock()
+		b.dropFacts(c, name)
 		a.version.Add(1)
 		c.later(func(*Turn) {
 			b.closeWhere("user '"+name+"' is deleted", func(conn *Connection) bool { return conn.User().Name == name })

@@ -23,6 +23,26 @@ type BodyConverter interface {
 	Body(m *Message) ([]byte, BodyKind, error)
 }
 
+// MapConverter is a Converter of a protocol that has messages whose body is a
+// map of names to values. The same rules hold as for Properties.
+type MapConverter interface {
+	Converter
+	Map(m *Message) (fields Table, isMap bool)
+}
+
+// Map returns the fields of a message whose body is a map, in their order, and
+// whether it is one.
+func (b *Broker) Map(m *Message) (fields Table, isMap bool) {
+	if int(m.Format) >= formatCount {
+		return nil, false
+	}
+	c, ok := b.options.Converters[m.Format].(MapConverter)
+	if !ok {
+		return nil, false
+	}
+	return c.Map(m)
+}
+
 // Body is the body of a message for a consumer of another protocol than the
 // message came by. A body that cannot be translated is given as it is.
 func (b *Broker) Body(m *Message) []byte {

@@ -67,6 +67,7 @@ type Broker struct {
 	parameters map[parameterKey][]byte // runtime parameters as JSON, kept for export
 	startedAt  int64
 	facts      map[string][]Definition // of listeners, recovered and not taken yet
+	userFacts  atomic.Pointer[UserFacts]
 
 	ticking sync.Mutex // guards due and short
 	due     []*Queue

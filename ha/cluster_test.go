@@ -90,7 +90,11 @@ func (m *member) start(contacts []string, got *recorder) {
 	must(m.t, err)
 	m.got, m.fatal, m.started = got, fatal, make(chan error, 1)
 	l, started := m.log, m.started
-	go func() { started <- l.Start(got) }()
+	run := func() error { return l.Start(got) }
+	if opts.Witness {
+		run = l.Attend
+	}
+	go func() { started <- run() }()
 }
 
 func (m *member) stop() {

@@ -152,6 +152,9 @@ func (l *Log) prepare(a persistence.Applier) error {
 	if err != nil {
 		return err
 	}
+	if err := l.beginAnew(meta); err != nil {
+		return err
+	}
 	if l.snapshots, err = openSnapshots(l.fs, l.opts.Dir); err != nil {
 		return err
 	}
@@ -160,6 +163,9 @@ func (l *Log) prepare(a persistence.Applier) error {
 	l.handed.Store(applied)
 	found, err := l.recover(meta, applied)
 	if err != nil {
+		return err
+	}
+	if err := l.settleRole(meta, found); err != nil {
 		return err
 	}
 	if err := l.openStore(meta, found); err != nil {

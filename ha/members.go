@@ -51,7 +51,9 @@ type NodeStatus struct {
 	Term      uint64 `json:"term"`
 	LastIndex uint64 `json:"last_index"`  // last entry in its log
 	Applied   uint64 `json:"applied"`     // last entry in its state
-	Cut       uint64 `json:"cut"`         // entries up to here are in its checkpoint
+	Cut       uint64 `json:"cut"`         // entries up to here are in its checkpoint; on a witness: in those of the full nodes
+	First     uint64 `json:"first_index"` // first entry in its log; 0: none
+	LogBytes  int64  `json:"log_bytes"`   // size of its log, without the room that files have left
 	Lag       uint64 `json:"lag_entries"` // entries that the leader has and it has not applied
 
 	Leader        string  `json:"leader"`         // name of the leader it knows, "" if none
@@ -61,13 +63,15 @@ type NodeStatus struct {
 
 	SeedBytes int64 `json:"seed_bytes"` // received so far, if it is being seeded
 	SeedTotal int64 `json:"seed_total"`
+
+	Endpoints map[string]string `json:"endpoints,omitempty"` // Options.Endpoints
 }
 
 // Status is a node's view of the cluster.
 type Status struct {
 	NodeStatus
 	Quorum    bool         `json:"quorum"`    // a majority of voters answers; only the leader knows
-	Redundant int          `json:"redundant"` // voters that hold everything confirmed up to a moment ago; only the leader knows
+	Redundant int          `json:"redundant"` // voters that hold everything confirmed up to a moment ago, a witness that has what any full node lacks among them; only the leader knows
 	Nodes     []NodeStatus `json:"nodes"`     // all members; complete on the leader only
 }
 
@@ -76,6 +80,7 @@ type members struct {
 	mu       sync.Mutex
 	others   map[string]NodeStatus // by name, from the last poll
 	leader   uint64                // last index of the leader, as it told
+	safe     uint64                // all full voters have the entries up to here, as the leader told
 	changing sync.Mutex            // one change of members at a time
 
 	seedOnce           sync.Once
@@ -103,6 +108,7 @@ type joinReply struct {
 
 type pollRequest struct {
 	LastIndex uint64 `json:"last_index"`
+	Safe      uint64 `json:"safe"` // every full voter has all entries up to here; 0: not known
 }
 
 type leaveRequest struct {
@@ -259,6 +265,7 @@ func (l *Log) serveControl() {
 		}
 		l.members.mu.Lock()
 		l.members.leader = max(l.members.leader, req.LastIndex)
+		l.members.safe = max(l.members.safe, req.Safe)
 		l.members.mu.Unlock()
 		return l.own(), nil
 	})
@@ -373,6 +380,7 @@ func (l *Log) startMembers() {
 			select {
 			case <-tick.C:
 				l.lookAfter()
+				l.forget()
 			case <-l.failed:
 				return
 			case <-l.done:
@@ -421,6 +429,7 @@ func (l *Log) poll(servers []raft.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), pollTimeout)
 	defer cancel()
 	last := l.raft.Load().LastIndex()
+	req := pollRequest{last, l.safe(servers)}
 	var wg sync.WaitGroup
 	for _, s := range servers {
 		if string(s.ID) == l.opts.NodeID {
@@ -428,7 +437,7 @@ func (l *Log) poll(servers []raft.Server) {
 		}
 		wg.Go(func() {
 			var st NodeStatus
-			err := l.opts.Peers.call(ctx, string(s.Address), "poll", pollRequest{last}, &st)
+			err := l.opts.Peers.call(ctx, string(s.Address), "poll", req, &st)
 			if err == nil && st.Name != string(s.ID) {
 				err = fmt.Errorf("it is %q", st.Name)
 			}
@@ -488,6 +497,7 @@ func (l *Log) own() NodeStatus {
 	st := NodeStatus{
 		Name: l.opts.NodeID, Version: l.opts.Version, Role: Joining, Witness: l.opts.Witness,
 		Applied: l.handed.Load(), Reachable: true, Serving: l.leading.Load(),
+		Endpoints: l.opts.Endpoints,
 	}
 	if l.opts.Peers != nil {
 		st.Address = l.opts.Peers.Advertised()
@@ -503,6 +513,7 @@ func (l *Log) own() NodeStatus {
 		return st
 	}
 	st.Term, st.LastIndex, st.Cut = r.CurrentTerm(), r.LastIndex(), l.snapshots.manifest().Index
+	st.First, st.LogBytes = l.store.extent()
 	// Entries of raft's own are never handed to the Applier.
 	if applied := r.AppliedIndex(); applied > st.Applied && l.gate.idle() {
 		st.Applied = applied
@@ -541,16 +552,18 @@ func (l *Log) Status() Status {
 		} else if known, ok := l.members.get(n.Name); ok && st.Role == Leader {
 			n = known
 		}
+		st.Nodes = append(st.Nodes, n)
+	}
+	for _, n := range st.Nodes {
 		if n.Voter {
 			voters++
 			if n.Reachable {
 				reached++
-				if n.Lag <= promoteLag {
+				if n.Lag <= promoteLag && !n.lacks(st.Nodes) {
 					st.Redundant++
 				}
 			}
 		}
-		st.Nodes = append(st.Nodes, n)
 	}
 	if st.Role == Leader {
 		st.Quorum = reached > voters/2

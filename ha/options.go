@@ -40,6 +40,8 @@ var (
 	ErrMember = errors.New("the log is that of a cluster")
 	// ErrBehind: the cluster no longer has the entries that this node lacks.
 	ErrBehind = errors.New("this node is too far behind and must be seeded")
+	// ErrWitness: asked of a witness what only a full node can do.
+	ErrWitness = errors.New("a witness holds no messages")
 	// ErrLeadershipLost: the outcome of entries not yet applied is unknown.
 	ErrLeadershipLost = errors.New("leadership lost, outcome of pending entries unknown")
 )
@@ -89,14 +91,26 @@ type Options struct {
 	// one, the first founds it. Without others, this node founds one.
 	Contacts []string
 
-	// Witness: this node votes and keeps the log, and never becomes active.
+	// Witness: this node votes and keeps the end of the log, and never becomes
+	// active. It runs by Attend instead of Start.
 	Witness bool
+
+	// WitnessLog bounds, in bytes, the log that a witness keeps for a full node
+	// that is away; default 4 GiB, at least 128 MiB. DiskLow is the free space in
+	// bytes below which it keeps none for anybody; 0: whatever is free.
+	WitnessLog int64
+	DiskLow    uint64
 
 	// Version of this build, told to the other nodes.
 	Version string
 
+	// Endpoints are the URLs at which clients reach this node when it is the
+	// active one, by protocol; told to the other nodes.
+	Endpoints map[string]string
+
 	// Seed is told, once, that the leader at address no longer has the log that
-	// this node lacks. Called on a goroutine of its own.
+	// this node lacks. Called on a goroutine of its own. A witness needs no
+	// state: it is to be started anew, and then begins where the leader's log does.
 	Seed func(leader string)
 
 	// Snapshot makes a copy of the state at the last checkpoint for a node that
@@ -125,6 +139,12 @@ func (o *Options) setDefaults() error {
 	}
 	if o.SegmentSize == 0 {
 		o.SegmentSize = defaultSegmentSize
+		if o.Witness {
+			o.SegmentSize = witnessSegmentSize
+		}
+	}
+	if o.WitnessLog == 0 {
+		o.WitnessLog = 4 << 30
 	}
 	if o.SegmentSize < minSegmentSize || o.SegmentSize > maxSegmentSize {
 		return fmt.Errorf("ha: segment size %d is not between %d and %d", o.SegmentSize, minSegmentSize, maxSegmentSize)

@@ -19,6 +19,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -49,6 +50,7 @@ const (
 	forRaft    = 'R'
 	forControl = 'C'
 	forSeed    = 'S'
+	forRelay   = 'P'
 )
 
 // Errors of connections between nodes.
@@ -94,6 +96,10 @@ type Peers struct {
 	closed   bool
 	handlers map[string]handler
 	seed     func(net.Conn)
+	relay    func(listener string, from net.Addr) (RelayedConn, error)
+
+	relaying atomic.Int64 // open ones
+	relayed  atomic.Uint64
 }
 
 // handler answers one kind of control request.
@@ -349,6 +355,9 @@ func (p *Peers) welcome(nc net.Conn) {
 		if seed != nil {
 			seed(c)
 		}
+		p.forget(nc)
+	case forRelay:
+		p.serveRelay(c)
 		p.forget(nc)
 	default:
 		p.forget(nc)

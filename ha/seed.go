@@ -116,6 +116,9 @@ const metaFile = "meta.db"
 // prepareSeed makes a snapshot whose log is held.
 func (l *Log) prepareSeed() (Snapshot, manifest, *hold, error) {
 	r := l.raft.Load()
+	if l.opts.Witness {
+		return nil, manifest{}, nil, ErrWitness
+	}
 	if r == nil || l.opts.Snapshot == nil {
 		return nil, manifest{}, nil, ErrClosed
 	}
@@ -235,7 +238,11 @@ func readLine(c net.Conn, r *bufio.Reader, v any) error {
 
 // behind is asked when the leader offers a manifest. A node whose state
 // reaches as far takes it; another one must be seeded.
-func (l *Log) behind(index uint64) error {
+func (l *Log) behind(m manifest) error {
+	if l.opts.Witness {
+		return l.outrun(m)
+	}
+	index := m.Index
 	if l.handed.Load() >= index {
 		return nil
 	}
@@ -462,6 +469,12 @@ func resetLog(fsys vfs.FS, dir string, m manifest) error {
 	if err != nil {
 		return err
 	}
+	return emptyLog(fsys, dir, meta, m)
+}
+
+// emptyLog is resetLog on a log that the caller has locked. A crash in the
+// middle leaves one that must be emptied again.
+func emptyLog(fsys vfs.FS, dir string, meta *metaStore, m manifest) error {
 	state, err := meta.Load(dir)
 	if err != nil {
 		return err

@@ -31,12 +31,12 @@ type snapshots struct {
 	next    entryPos // of the Cut in progress
 	lent    map[*manifest]bool
 
-	// behind says whether a follower lacks the state at an index.
-	behind func(index uint64) error
+	// behind says whether a follower lacks the state that a manifest stands for.
+	behind func(m manifest) error
 }
 
 func openSnapshots(fsys vfs.FS, dir string) (*snapshots, error) {
-	s := &snapshots{fs: fsys, dir: dir, behind: func(uint64) error { return ErrBehind }}
+	s := &snapshots{fs: fsys, dir: dir, behind: func(manifest) error { return ErrBehind }}
 	_, err := readRecord(fsys, dir, manifestName, &s.current)
 	return s, err
 }
@@ -158,7 +158,7 @@ func (s *manifestSink) Cancel() error { return nil }
 // state reaches as far; its own stays as it is, and so does its log.
 func (s *manifestSink) Close() error {
 	if s.received {
-		return s.store.behind(s.sent.Index)
+		return s.store.behind(s.sent)
 	}
 	if s.cut.Index <= s.store.manifest().Index {
 		return errors.New("ha: snapshot without a checkpoint")

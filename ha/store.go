@@ -249,6 +249,50 @@ func (s *logStore) cut(index uint64, keepBytes int64) {
 	}
 }
 
+// extent is the first entry in the log, 0 if none, and the size of all that
+// truncation does not take.
+func (s *logStore) extent() (first uint64, size int64) {
+	first, err := s.FirstIndex()
+	if err != nil {
+		first = 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return first, s.total - s.forgotten()
+}
+
+// forgotten is the size of all entries up to the floor, to markEvery, counted
+// from the first known. The caller holds mu.
+func (s *logStore) forgotten() int64 {
+	if i := s.upTo(s.floor); i > 0 {
+		return s.marks[i-1].bytes
+	}
+	return 0
+}
+
+// freed is how many bytes a cut at index that keeps keepBytes would free.
+func (s *logStore) freed(index uint64, keepBytes int64) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var bytes int64
+	if i := s.upTo(index); i > 0 {
+		bytes = s.marks[i-1].bytes
+	}
+	return min(bytes, s.total-keepBytes) - s.forgotten()
+}
+
+// before is the last entry before the last keepBytes of the log; 0 if the log
+// is no longer than that.
+func (s *logStore) before(keepBytes int64) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := sort.Search(len(s.marks), func(i int) bool { return s.total-s.marks[i].bytes < keepBytes })
+	if i == 0 {
+		return 0
+	}
+	return s.marks[i-1].index
+}
+
 // size is the number of bytes after the last Cut.
 func (s *logStore) size() int64 {
 	s.mu.Lock()

@@ -87,7 +87,13 @@ func (l *Log) heir(name string) (raft.Server, error) {
 		if string(s.ID) == l.opts.NodeID || s.Suffrage != raft.Voter || name != "" && name != string(s.ID) {
 			continue
 		}
-		if name == "" && (!known || !st.Reachable || st.Witness) {
+		if name == "" && (!known || !st.Reachable) {
+			continue
+		}
+		if st.Witness {
+			if name != "" {
+				return best, fmt.Errorf("ha: %s cannot become the active node: %w", name, ErrWitness)
+			}
 			continue
 		}
 		if best.ID == "" || st.LastIndex > most.LastIndex {
@@ -98,25 +104,6 @@ func (l *Log) heir(name string) (raft.Server, error) {
 		return best, fmt.Errorf("ha: no voter to hand over to; members are %v", names(l.servers()))
 	}
 	return best, nil
-}
-
-// handOver gives leadership away that a witness was elected to. It has the
-// log, so that the other node gets what it lacks first.
-func (l *Log) handOver() {
-	l.opts.Logger.Info("a witness was elected and hands over")
-	for l.raft.Load().State() == raft.Leader && l.ready() == nil {
-		l.poll(l.servers())
-		if to, err := l.heir(""); err == nil {
-			if err := l.raft.Load().LeadershipTransferToServer(to.ID, to.Address).Error(); err == nil {
-				return
-			}
-		}
-		select {
-		case <-time.After(pollInterval / 4):
-		case <-l.done:
-			return
-		}
-	}
 }
 
 // commitStats sums up how long entries took from the leader's append to their

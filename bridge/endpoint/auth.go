@@ -11,40 +11,6 @@ import (
 	"github.com/hermodmq/hermod/bridge/aws"
 )
 
-// AddKey gives a user an access key; it replaces one of the same id.
-func (e *Endpoint) AddKey(k Key) {
-	if k.Account == "" {
-		k.Account = e.opt.Account
-	}
-	e.keysMu.Lock()
-	e.keys[k.ID] = k
-	e.keysMu.Unlock()
-}
-
-func (e *Endpoint) key(id string) (Key, bool) {
-	e.keysMu.RLock()
-	k, ok := e.keys[id]
-	e.keysMu.RUnlock()
-	return k, ok
-}
-
-func (e *Endpoint) keyless() bool {
-	e.keysMu.RLock()
-	defer e.keysMu.RUnlock()
-	return len(e.keys) == 0
-}
-
-// secretOf implements aws.Secret.
-func (e *Endpoint) secretOf(id string) (string, bool) {
-	if k, ok := e.key(id); ok {
-		return k.Secret, true
-	}
-	if strings.HasPrefix(id, temporaryPrefix) {
-		return e.temporarySecret(id), true
-	}
-	return "", false
-}
-
 // relaxed reports whether the call needs no proof.
 func (e *Endpoint) relaxed(c *Call) bool {
 	switch e.opt.Auth {
@@ -53,7 +19,18 @@ func (e *Endpoint) relaxed(c *Call) bool {
 	case AuthStrict:
 		return false
 	}
-	return c.peer.Address.IsLoopback() && e.keyless()
+	return c.peer.Address.IsLoopback() && !c.forwarded() && e.keyless()
+}
+
+// forwarded reports whether a proxy says that it brought the request: then the
+// peer's address says nothing about the client.
+func (c *Call) forwarded() bool {
+	for _, name := range []string{"forwarded", "x-forwarded-for", "x-real-ip", "via"} {
+		if c.request.Header.Get(name) != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // authenticate finds the caller. Who proves nothing is a caller in relaxed
@@ -77,15 +54,9 @@ func (e *Endpoint) authenticate(c *Call) *aws.Error {
 }
 
 func (e *Endpoint) takeVerified(c *Call, cred *aws.Credential) *aws.Error {
-	user, account, role := "", "", ""
-	if k, ok := e.key(cred.Key); ok {
-		user, account = k.User, k.Account
-	} else {
-		s, err := e.openToken(cred)
-		if err != nil {
-			return err
-		}
-		user, account, role = s.User, s.Account, s.Role
+	user, account, role, err := e.owner(cred)
+	if err != nil {
+		return err
 	}
 	return e.enter(c, user, account, cred.Key, role, false)
 }

@@ -53,14 +53,6 @@ const (
 	AuthRelaxed
 )
 
-// Key is an access key of a user.
-type Key struct {
-	ID      string
-	Secret  string
-	User    string
-	Account string // 12 digits; "" is the default account
-}
-
 // Options configure an endpoint.
 type Options struct {
 	Region  string // default us-east-1
@@ -91,10 +83,11 @@ type Endpoint struct {
 	vhosts   map[string]string // account -> vhost
 	accounts map[string]string // vhost -> account
 
-	keysMu  sync.RWMutex
-	keys    map[string]Key
-	mu      sync.Mutex
-	callers sync.Map // callerKey -> *Caller
+	keysMu     sync.RWMutex
+	keys       map[string]*accessKey
+	keyChanges sync.Mutex // orders changes of stored keys
+	mu         sync.Mutex
+	callers    sync.Map // callerKey -> *Caller
 }
 
 type registration struct {
@@ -119,10 +112,10 @@ func New(core *broker.Broker, o Options) *Endpoint {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Endpoint{core: core, opt: o, keys: make(map[string]Key), vhosts: make(map[string]string), accounts: make(map[string]string)}
+	e := &Endpoint{core: core, opt: o, keys: make(map[string]*accessKey), vhosts: make(map[string]string), accounts: make(map[string]string)}
 	for _, k := range o.Keys {
 		k.Account = cmp.Or(k.Account, o.Account)
-		e.keys[k.ID] = k
+		e.keys[k.ID] = &accessKey{Key: k}
 	}
 	if _, ok := o.Accounts[o.Account]; !ok {
 		e.vhosts[o.Account], e.accounts["/"] = "/", o.Account
@@ -132,6 +125,7 @@ func New(core *broker.Broker, o Options) *Endpoint {
 	}
 	e.verifier = aws.NewVerifier(e.secretOf)
 	e.loadSecret()
+	e.recoverKeys()
 	e.register(&registration{name: "sts", version: "2011-06-15", xmlns: "https://sts.amazonaws.com/doc/2011-06-15/", service: &sts{e}})
 	return e
 }

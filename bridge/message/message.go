@@ -34,6 +34,7 @@ type Content struct {
 	Digest     [16]byte // MD5 of the body as the sender wrote it; valid if Digested
 	Digested   bool
 	Encoded    bool // the sender wrote the body in base64; the broker has the bytes
+	Unsigned   bool // the body is a notification whose signature is still to come
 	Attributes []Attribute
 }
 
@@ -41,6 +42,7 @@ const (
 	version1     = 1
 	flagEncoded  = 1
 	flagDigested = 2
+	flagUnsigned = 4
 	maxCount     = 64 // attributes a stored message may have
 )
 
@@ -55,6 +57,9 @@ func (c *Content) AppendNative(dst []byte) []byte {
 	}
 	if c.Digested {
 		flags |= flagDigested
+	}
+	if c.Unsigned {
+		flags |= flagUnsigned
 	}
 	dst = append(dst, version1, flags)
 	dst = append(dst, c.ID[:]...)
@@ -94,7 +99,7 @@ func (c *Content) parse(b []byte) error {
 		return ErrFormat
 	}
 	flags := b[1]
-	c.Encoded = flags&flagEncoded != 0
+	c.Encoded, c.Unsigned = flags&flagEncoded != 0, flags&flagUnsigned != 0
 	copy(c.ID[:], b[2:18])
 	b = b[18:]
 	if c.Digested = flags&flagDigested != 0; c.Digested {

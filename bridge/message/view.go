@@ -23,6 +23,7 @@ type View struct {
 	Trace      string
 	Body       []byte // text; may alias the message
 	MD5        string // of Body
+	Unsigned   bool   // see Content
 	Attributes []Attribute
 }
 
@@ -30,7 +31,7 @@ type View struct {
 func ViewOf(b *broker.Broker, m *broker.Message) View {
 	if m.Format == broker.FormatAWS {
 		if c, err := Parse(m); err == nil {
-			v := View{ID: c.ID, Sequence: c.Sequence, Sender: c.Sender, Trace: c.Trace, Body: m.Body, Attributes: c.Attributes}
+			v := View{ID: c.ID, Sequence: c.Sequence, Sender: c.Sender, Trace: c.Trace, Body: m.Body, Unsigned: c.Unsigned, Attributes: c.Attributes}
 			if c.Encoded {
 				v.Body = base64.StdEncoding.AppendEncode(nil, m.Body)
 			}

@@ -21,7 +21,7 @@ type MailOptions struct {
 	From     string
 	User     string // for AUTH PLAIN, over TLS or to this machine only
 	Password string
-	TLS      string // off, starttls (if the server offers it; the default) or on
+	TLS      string // off, starttls (if the server offers it; the default), required (no mail without STARTTLS) or on
 }
 
 func (s *Service) deliverMail(t *topic, sub *subscription, n *notice) *failure {
@@ -95,10 +95,14 @@ func (s *Service) smtp(to string, text []byte) error {
 	if err != nil {
 		return err
 	}
-	if ok, _ := c.Extension("STARTTLS"); ok && o.TLS != "on" && o.TLS != "off" {
+	switch ok, _ := c.Extension("STARTTLS"); {
+	case o.TLS == "on" || o.TLS == "off":
+	case ok:
 		if err := c.StartTLS(secure); err != nil {
 			return err
 		}
+	case o.TLS == "required":
+		return errors.New("the mail server does not offer STARTTLS")
 	}
 	if o.User != "" {
 		if err := c.Auth(smtp.PlainAuth("", o.User, o.Password, host)); err != nil {

@@ -23,7 +23,7 @@ func (s *Service) deliverSQS(t *topic, sub *subscription, m *broker.Message, n *
 	}
 	turn, end := s.opt.Turn()
 	defer end()
-	formed, why := s.queueMessage(turn.Now, t, sub, q.Name(), m, n)
+	formed, why := s.queueMessage(turn.Now, t, sub, q.Name(), m, n, false)
 	if formed == nil {
 		return why
 	}

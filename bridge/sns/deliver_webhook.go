@@ -71,10 +71,9 @@ func (s *Service) lambdaEvent(t *topic, sub *subscription, n *notice, text strin
 		UnsubscribeUrl            string
 		MessageAttributes         map[string]map[string]string
 	}
-	version := t.signatureVersion()
 	r := record{
 		Type: "Notification", MessageId: n.id.String(), TopicArn: t.ARN, Message: text, Timestamp: timestamp(n.time),
-		SignatureVersion: version, Signature: s.signature(t, sub, version, n, text), SigningCertUrl: s.certURL(),
+		SignatureVersion: t.signatureVersion(), Signature: s.signature(t, sub, n, text), SigningCertUrl: s.certURL(),
 		UnsubscribeUrl: s.unsubscribeURL(sub.ARN), MessageAttributes: attributeMap(n),
 	}
 	if n.subject != "" {

@@ -16,7 +16,7 @@ func (s *Service) form(t *broker.Turn, q *broker.Queue, arn string, m *broker.Me
 		return m
 	}
 	n := noticeOf(s.core, m)
-	formed, reason := s.queueMessage(t.Now, topic, sub, q.Name(), m, &n)
+	formed, reason := s.queueMessage(t.Now, topic, sub, q.Name(), m, &n, true)
 	if formed == nil {
 		s.log.Warn("notification cannot be delivered", "subscription", arn, "error", reason)
 		s.deadLetterLater(topic, sub, m, reason)
@@ -25,8 +25,9 @@ func (s *Service) form(t *broker.Turn, q *broker.Queue, arn string, m *broker.Me
 }
 
 // queueMessage is what an SQS queue gets of a message. It is m itself if that
-// says all. nil means that the queue cannot have it, and why.
-func (s *Service) queueMessage(now int64, t *topic, sub *subscription, queue string, m *broker.Message, n *notice) (*broker.Message, *failure) {
+// says all. nil means that the queue cannot have it, and why. In a hurry,
+// a signature that is not there yet is left to those who read the queue.
+func (s *Service) queueMessage(now int64, t *topic, sub *subscription, queue string, m *broker.Message, n *notice, hurry bool) (*broker.Message, *failure) {
 	fifo := isFIFO(queue)
 	text := n.textFor("sqs")
 	c := message.Content{ID: aws.NewUUID(), Sequence: 0, Sender: serviceID, Trace: n.trace}
@@ -57,7 +58,12 @@ func (s *Service) queueMessage(now int64, t *topic, sub *subscription, queue str
 		}
 		return queueCopy(now, m, &c, queue, body, notes), nil
 	}
-	return queueCopy(now, m, &c, queue, s.envelope(t, sub, n, text), notes), nil
+	if !hurry {
+		return queueCopy(now, m, &c, queue, s.envelope(t, sub, n, text), notes), nil
+	}
+	sig, ok := s.readySignature(t, sub, n, text)
+	c.Unsigned = !ok
+	return queueCopy(now, m, &c, queue, s.draft(t, sub, n, text, sig), notes), nil
 }
 
 // queueNotes are group and deduplication id in the queue. Those of a FIFO topic

@@ -1,6 +1,7 @@
 package sns
 
 import (
+	"bytes"
 	"crypto/md5"
 	"encoding/base64"
 	"encoding/binary"
@@ -125,8 +126,14 @@ func (o *object) name(name string) {
 
 func (o *object) end() []byte { return append(o.b, "\n}"...) }
 
-// envelope is a notification as JSON. Those of FIFO topics carry no signature.
+// envelope is a notification as JSON. It may take a millisecond.
 func (s *Service) envelope(t *topic, sub *subscription, n *notice, text string) []byte {
+	return s.draft(t, sub, n, text, s.signature(t, sub, n, text))
+}
+
+// draft is an envelope with a signature that was made elsewhere. Those of FIFO
+// topics carry none.
+func (s *Service) draft(t *topic, sub *subscription, n *notice, text, signature string) []byte {
 	o := object{b: make([]byte, 0, len(text)+len(text)/8+1200)}
 	o.field("Type", "Notification")
 	o.field("MessageId", n.id.String())
@@ -140,9 +147,8 @@ func (s *Service) envelope(t *topic, sub *subscription, n *notice, text string) 
 	o.field("Message", text)
 	o.field("Timestamp", timestamp(n.time))
 	if !t.fifo {
-		version := t.signatureVersion()
-		o.field("SignatureVersion", version)
-		o.field("Signature", s.signature(t, sub, version, n, text))
+		o.field("SignatureVersion", t.signatureVersion())
+		o.field("Signature", signature)
 		o.field("SigningCertURL", s.certURL())
 	}
 	o.field("UnsubscribeURL", s.unsubscribeURL(sub.ARN))
@@ -173,20 +179,63 @@ func appendAttributes(b []byte, list []message.Attribute) []byte {
 	return append(b, "\n  }"...)
 }
 
-// signature is that of a notification; queues get none if that is switched
-// off.
-func (s *Service) signature(t *topic, sub *subscription, version string, n *notice, text string) string {
-	if sub.Protocol == "sqs" && !s.opt.SignQueues {
+// signsFor reports whether a subscription's notifications are signed: queues get no
+// signature if that is switched off.
+func (s *Service) signsFor(t *topic, sub *subscription) bool {
+	return !t.fifo && (sub.Protocol != "sqs" || s.opt.SignQueues)
+}
+
+// signature is that of a notification; "" if it has none.
+func (s *Service) signature(t *topic, sub *subscription, n *notice, text string) string {
+	if !s.signsFor(t, sub) {
 		return ""
 	}
-	return s.signer.sign(version, signedNotice(t.ARN, n, text))
+	return s.signer.sign(t.signatureVersion(), signedNotice(t.ARN, n, text))
+}
+
+// readySignature is signature without waiting: ok is false if it is yet to be
+// made, which begins.
+func (s *Service) readySignature(t *topic, sub *subscription, n *notice, text string) (sig string, ok bool) {
+	if !s.signsFor(t, sub) {
+		return "", true
+	}
+	version, what := t.signatureVersion(), signedNotice(t.ARN, n, text)
+	if sig, ok = s.signer.known(version, what); !ok {
+		s.signer.order(version, what)
+	}
+	return sig, ok
+}
+
+// noSignature is what a draft has in place of a signature. It cannot be part of
+// a text, where quotation marks are escaped.
+const noSignature = `"Signature" : ""`
+
+// Sign completes a draft that was stored without a signature: its text says all
+// that is signed. What is no draft comes back as it is.
+func (s *Service) Sign(draft []byte) []byte {
+	at := bytes.Index(draft, []byte(noSignature))
+	var e struct {
+		Type, MessageId, TopicArn, Subject, Message, Timestamp, SignatureVersion string
+	}
+	if at < 0 || json.Unmarshal(draft, &e) != nil || e.Type != "Notification" {
+		return draft
+	}
+	sig := s.signer.sign(e.SignatureVersion, noticeText(e.Message, e.MessageId, e.Subject, e.Timestamp, e.TopicArn))
+	end := at + len(noSignature) - 1
+	whole := make([]byte, 0, len(draft)+len(sig))
+	return append(append(append(whole, draft[:end]...), sig...), draft[end:]...)
 }
 
 func signedNotice(arn string, n *notice, text string) []byte {
-	if n.subject == "" {
-		return signedText("Message", text, "MessageId", n.id.String(), "Timestamp", timestamp(n.time), "TopicArn", arn, "Type", "Notification")
+	return noticeText(text, n.id.String(), n.subject, timestamp(n.time), arn)
+}
+
+// noticeText is what the signature of a notification covers.
+func noticeText(text, id, subject, time, arn string) []byte {
+	if subject == "" {
+		return signedText("Message", text, "MessageId", id, "Timestamp", time, "TopicArn", arn, "Type", "Notification")
 	}
-	return signedText("Message", text, "MessageId", n.id.String(), "Subject", n.subject, "Timestamp", timestamp(n.time), "TopicArn", arn, "Type", "Notification")
+	return signedText("Message", text, "MessageId", id, "Subject", subject, "Timestamp", time, "TopicArn", arn, "Type", "Notification")
 }
 
 // base is the address by which endpoints reach us: as configured, else as the

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -230,6 +231,12 @@ func (s *Service) Start(t *broker.Turn) {
 		}
 	}
 	s.resumeReplays()
+	if len(s.allTopics()) > 0 {
+		s.background(s.signer.load)
+	}
+	for range max(1, runtime.GOMAXPROCS(0)/2) {
+		go s.signer.work(s.context.Done())
+	}
 }
 
 // leftOver has a courier deliver what a hidden queue still holds of a

@@ -21,6 +21,8 @@ import (
 // signer signs notifications. The key is made when it is first needed, kept in
 // the store, and shared by all nodes. Signing costs about a millisecond, so the
 // latest signatures are remembered: one serves all subscriptions of a message.
+// Who must not stand still asks whether a signature is known, and has it made
+// elsewhere.
 type signer struct {
 	core   *broker.Broker
 	region string
@@ -34,15 +36,26 @@ type signer struct {
 	mu     sync.Mutex
 	recent map[string]string // what was signed -> signature
 	older  map[string]string
+
+	orders chan order
 }
 
-// signedMost bounds the remembered signatures, twice.
-const signedMost = 512
+// order is a signature that somebody will ask for.
+type order struct {
+	version string
+	text    []byte
+}
+
+// Bounds: remembered signatures, twice, of about 0.5 KB each; orders that wait.
+const (
+	signedMost = 8192
+	orderMost  = 4096
+)
 
 var keyKind = broker.FactKind("sns.key")
 
 func newSigner(core *broker.Broker, region string, now func() time.Time) *signer {
-	s := &signer{core: core, region: region, now: now, recent: make(map[string]string)}
+	s := &signer{core: core, region: region, now: now, recent: make(map[string]string), orders: make(chan order, orderMost)}
 	for _, d := range core.TakeFacts(keyKind) {
 		if key, err := x509.ParsePKCS1PrivateKey(d.Value); err == nil {
 			s.key = key
@@ -90,13 +103,7 @@ func (s *signer) sign(version string, text []byte) string {
 	s.load()
 	digest := sha256.Sum256(text)
 	key := version + string(digest[:])
-	s.mu.Lock()
-	sig, ok := s.recent[key]
-	if !ok {
-		sig, ok = s.older[key]
-	}
-	s.mu.Unlock()
-	if ok {
+	if sig, ok := s.remembered(key); ok {
 		return sig
 	}
 	var raw []byte
@@ -110,7 +117,7 @@ func (s *signer) sign(version string, text []byte) string {
 	if err != nil {
 		panic("sns: signing: " + err.Error())
 	}
-	sig = base64.StdEncoding.EncodeToString(raw)
+	sig := base64.StdEncoding.EncodeToString(raw)
 	s.mu.Lock()
 	if len(s.recent) >= signedMost {
 		s.older, s.recent = s.recent, make(map[string]string)
@@ -120,7 +127,44 @@ func (s *signer) sign(version string, text []byte) string {
 	return sig
 }
 
-// signed builds the text that a signature covers: names and values on lines of
+// known returns a signature that was made lately.
+func (s *signer) known(version string, text []byte) (string, bool) {
+	digest := sha256.Sum256(text)
+	return s.remembered(version + string(digest[:]))
+}
+
+func (s *signer) remembered(key string) (string, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sig, ok := s.recent[key]
+	if !ok {
+		sig, ok = s.older[key]
+	}
+	return sig, ok
+}
+
+// order has a signature made soon, unless too many are being waited for: then
+// whoever needs it makes it.
+func (s *signer) order(version string, text []byte) {
+	select {
+	case s.orders <- order{version, text}:
+	default:
+	}
+}
+
+// work makes what was ordered until done is closed.
+func (s *signer) work(done <-chan struct{}) {
+	for {
+		select {
+		case o := <-s.orders:
+			s.sign(o.version, o.text)
+		case <-done:
+			return
+		}
+	}
+}
+
+// signedText builds the text that a signature covers: names and values on lines of
 // their own.
 func signedText(pairs ...string) []byte {
 	var b []byte

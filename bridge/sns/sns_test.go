@@ -35,7 +35,7 @@ func newWorld(t testing.TB) *world {
 	}
 	w := &world{t: t, ep: endpoint.New(core, endpoint.Options{})}
 	w.Service = New(w.ep, Options{
-		BaseURL: testBase, SignQueues: true,
+		BaseURL: testBase, SignQueues: true, Queues: noQueues{},
 		Turn: func() (*broker.Turn, func()) { return &broker.Turn{Now: o.Now}, func() {} },
 	})
 	w.ep.Register("sns", Version, Namespace, "", w.Service)

@@ -494,11 +494,11 @@ func (s *Service) askConfirmation(sub *subscription, t *topic) {
 	link := s.base() + "/?Action=ConfirmSubscription&TopicArn=" + url.QueryEscape(t.ARN) + "&Token=" + sub.Token
 	text := "You have chosen to subscribe to the topic " + t.ARN + ".\nTo confirm the subscription, visit the SubscribeURL included in this message."
 	body, id := s.handshake("SubscriptionConfirmation", sub, t, text, link)
-	var failed *failure
 	for attempt := range 4 {
 		if attempt > 0 && !s.sleep(attempt) {
 			return
 		}
+		var failed *failure
 		switch sub.Protocol {
 		case "http", "https":
 			failed = s.post(sub.Endpoint, body, handshakeHeader("SubscriptionConfirmation", id, t, sub, false))
@@ -508,12 +508,13 @@ func (s *Service) askConfirmation(sub *subscription, t *topic) {
 			failed = s.sendMail(sub.Endpoint, "AWS Notification - Subscription Confirmation",
 				"You have chosen to subscribe to the topic:\n"+t.ARN+"\n\nTo confirm this subscription, click or visit the link below:\n"+link+"\n")
 		}
-		if failed == nil || failed.final {
-			break
+		if failed == nil {
+			return
 		}
-	}
-	if failed != nil {
-		s.log.Warn("subscription confirmation not delivered", "subscription", sub.ARN, "error", failed)
+		s.log.Warn("subscription confirmation not delivered", "subscription", sub.ARN, "attempt", attempt+1, "error", failed)
+		if failed.final {
+			return
+		}
 	}
 }
 

@@ -56,6 +56,7 @@ func (c *call) createTopic() *aws.Error {
 	}
 	c.s.mu.Lock()
 	c.s.topics[arn] = t
+	c.s.background(c.s.signer.load)
 	c.s.mu.Unlock()
 	c.s.openArchive(c.Turn, t)
 	c.store([]broker.Definition{t.fact()}, element("TopicArn", arn))

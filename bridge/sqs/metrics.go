@@ -50,7 +50,9 @@ func (s *Service) Metrics() []Metrics {
 			}
 		}
 	}
-	slices.SortFunc(list, func(a, b Metrics) int { return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Queue, b.Queue)) })
+	slices.SortFunc(list, func(a, b Metrics) int {
+		return cmp.Or(cmp.Compare(a.Account, b.Account), cmp.Compare(a.Queue, b.Queue))
+	})
 	return list
 }
 

@@ -207,6 +207,10 @@ func (x *receiving) write(w *writer, m *broker.Taken) {
 	if v.ID.IsZero() {
 		v.ID = q.idOf(m)
 	}
+	if v.Unsigned && s.sign != nil {
+		v.Body = s.sign(v.Body)
+		v.MD5 = message.MD5(v.Body)
+	}
 	if x.want.system != 0 {
 		w.pairs("Attributes", "Attribute", "Name", "Value", x.system(m, &v))
 	}

@@ -32,6 +32,7 @@ type Service struct {
 	secret   [sha256.Size]byte
 	polls    pollWheel
 	moves    moves
+	sign     func(notification []byte) []byte // nil: as they are
 
 	mu      sync.RWMutex
 	queues  map[queueKey]*queue
@@ -56,6 +57,10 @@ func New(t *broker.Turn, e *endpoint.Endpoint, o Options) *Service {
 	e.Register("sqs", "2012-11-05", xmlns, "AmazonSQS", s)
 	return s
 }
+
+// SetSigner sets who completes notifications that are stored without their
+// signature. It is called before the first client.
+func (s *Service) SetSigner(f func(notification []byte) []byte) { s.sign = f }
 
 // Tick drives what happens by itself: polls that end, moves of messages.
 func (s *Service) Tick(t *broker.Turn) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -140,7 +141,7 @@ func (n *node) open() error {
 // serveClients recovers the core, which on a cluster waits until this node is
 // the active one, and opens what clients connect to.
 func (n *node) serveClients() error {
-	return inOrder(n.openCore, n.openServices, n.openServer, n.openListeners, n.openMQTT, n.openSTOMP, n.openOpenWire, n.openAWS)
+	return inOrder(n.openCore, n.closeRelays, n.openServices, n.openServer, n.openListeners, n.openMQTT, n.openSTOMP, n.openOpenWire, n.openAWS)
 }
 
 func inOrder(steps ...func() error) error {
@@ -152,14 +153,10 @@ func inOrder(steps ...func() error) error {
 	return nil
 }
 
-// openStore opens the log and, over it, the store.
-func (n *node) openStore() error {
+// openLog opens the log, and on a cluster the port for the other nodes.
+func (n *node) openLog() error {
 	c := n.config
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
-		return err
-	}
-	key, err := masterKey(c.Persistence.EncryptionKeyFile)
-	if err != nil {
 		return err
 	}
 	options := ha.Options{
@@ -173,9 +170,22 @@ func (n *node) openStore() error {
 	if err := n.openPeers(&options); err != nil {
 		return err
 	}
-	n.raft, err = ha.Open(options)
-	if err != nil {
+	var err error
+	if n.raft, err = ha.Open(options); err != nil {
 		return fmt.Errorf("opening the log: %w", err)
+	}
+	return nil
+}
+
+// openStore opens the log and, over it, the store.
+func (n *node) openStore() error {
+	c := n.config
+	key, err := masterKey(c.Persistence.EncryptionKeyFile)
+	if err != nil {
+		return err
+	}
+	if err := n.openLog(); err != nil {
+		return err
 	}
 	n.store, err = persistence.Open(persistence.Options{
 		Dir:         filepath.Join(c.DataDir, storeFolder),
@@ -350,6 +360,7 @@ func (n *node) listen(l transport.Listener) error {
 		return nil
 	}
 	l.Identify = clientName(n.config.TLS.ClientName)
+	l.ProxyTrusted, _ = n.config.Listeners.TrustedProxies() // checked with the configuration
 	addr, err := n.server.Listen(l)
 	if err != nil {
 		return fmt.Errorf("listener %s: %w", l.Name, err)
@@ -362,18 +373,34 @@ func (n *node) announce(name string, addr net.Addr) {
 	fmt.Printf("listener %s %s\n", name, addr)
 }
 
+// openMetrics serves metrics and health, in the clear, over TLS or both.
 func (n *node) openMetrics() error {
 	l := n.config.Listeners.Metrics
-	if l.Address == config.Off {
+	n.showMetrics()
+	if err := n.openMetricsAt("metrics", l.Address, nil); err != nil || l.TLSAddress == config.Off {
+		return err
+	}
+	secure, err := n.tlsConfig()
+	if err != nil {
+		return err
+	}
+	return n.openMetricsAt("metrics-tls", l.TLSAddress, negotiating(secure, "http/1.1"))
+}
+
+func (n *node) openMetricsAt(name, address string, secure *tls.Config) error {
+	if address == config.Off {
 		return nil
 	}
-	ln, err := net.Listen("tcp", l.Address)
+	ln, err := net.Listen("tcp", address)
 	if err != nil {
-		return fmt.Errorf("listener metrics: %w", err)
+		return fmt.Errorf("listener %s: %w", name, err)
 	}
-	n.showMetrics()
-	n.stop = append(n.stop, http.Serve(ln, &n.web, func(err error) { n.log.Error("metrics listener ended", "error", err) }))
-	n.announce("metrics", ln.Addr())
+	addr := ln.Addr()
+	if secure != nil {
+		ln = tls.NewListener(ln, secure)
+	}
+	n.stop = append(n.stop, http.Serve(ln, &n.web, func(err error) { n.log.Error(name+" listener ended", "error", err) }))
+	n.announce(name, addr)
 	return nil
 }
 
@@ -387,6 +414,9 @@ func (n *node) showMetrics() {
 
 // samples are the store's and the transport's numbers for /metrics.
 func (n *node) samples() []http.Sample {
+	if n.store == nil {
+		return n.clusterSamples() // a witness
+	}
 	st := n.store.Stats()
 	list := []http.Sample{
 		{Name: "hermod_store_log_bytes", Help: "Log since the last checkpoint", Value: float64(st.LogBytes)},
@@ -428,7 +458,7 @@ func (n *node) openAdmin() error {
 }
 
 func (n *node) adminNode() admin.Node {
-	return admin.Node{Core: n.core, Server: n.server, MQTT: n.mqtt, Store: n.store, Version: version, Log: n.raft, Join: n.joinByHand, DataDir: n.config.DataDir}
+	return admin.Node{Core: n.core, Server: n.server, MQTT: n.mqtt, AWS: n.aws, Store: n.store, Version: version, Log: n.raft, Join: n.joinByHand, DataDir: n.config.DataDir}
 }
 
 // close lets clients leave, then makes a checkpoint so that the next start is

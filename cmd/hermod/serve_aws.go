@@ -2,8 +2,10 @@ package main
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -28,6 +30,15 @@ func (n *node) openServices() error {
 		return err
 	}
 	n.aws = ep
+	if name := n.config.Definitions.Import; name != "" {
+		body, err := os.ReadFile(name)
+		if err == nil {
+			err = ep.ImportKeys(body, nil)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
 	t := newTurn()
 	defer endTurn(t)
 	queues := sqs.New(t, ep, sqs.Options{

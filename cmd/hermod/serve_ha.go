@@ -25,6 +25,7 @@ const (
 	logFolder   = "log"
 	storeFolder = "store"
 	seedFolder  = "store.seed"  // a store being received
+	asideFolder = "store.aside" // the store of a node that became a witness
 	snapFolder  = "snapshot-"   // links to a store being sent; only as long as the process lives
 	joinFile    = "join"        // address of the cluster that this node joins at its next start
 	contactFile = "join.member" // address of a member of the cluster that it joined by hand
@@ -58,6 +59,7 @@ type clustering struct {
 	ending    atomic.Bool   // a signal has come: no starting over
 	serving   atomic.Bool   // the listeners are open
 	replaced  sync.Once
+	relays    *relays // of a standby that relays; nil: it refuses
 }
 
 // openPeers settles what an earlier life left to be done and opens the port
@@ -97,7 +99,9 @@ func (n *node) openPeers(o *ha.Options) error {
 		return err
 	}
 	o.Peers, o.Contacts, o.Witness = n.cluster.peers, contacts, c.HA.Witness
+	o.WitnessLog, o.DiskLow = int64(c.HA.WitnessLog), uint64(c.Limits.DiskFree)
 	o.StallFatal = clusterStall
+	o.Endpoints = n.openwireEndpoints(n.cluster.peers.Advertised())
 	o.SeedRate = int64(c.HA.SeedRate)
 	o.Seed = n.seed
 	o.Snapshot = func() (*persistence.Snapshot, error) {
@@ -123,7 +127,10 @@ func (n *node) logKeep() int64 {
 // active one, then like a single node until a signal. Losing leadership starts
 // the process over, as a standby.
 func (n *node) serveCluster(signals chan os.Signal) error {
-	if err := inOrder(n.openStore, n.openMetrics, n.openAdmin); err != nil {
+	if n.config.HA.Witness {
+		return n.serveWitness(signals)
+	}
+	if err := inOrder(n.openStore, n.openMetrics, n.openAdmin, n.openRelays); err != nil {
 		return err
 	}
 	fmt.Printf("hermod %s standby ready\n", version)
@@ -139,6 +146,7 @@ func (n *node) serveCluster(signals chan os.Signal) error {
 		n.stopping(signals)
 		return n.closeStandby()
 	}
+	n.cluster.peers.OnRelay(n.acceptRelayed)
 	n.cluster.serving.Store(true)
 	n.showMetrics()
 	if n.admin != nil {
@@ -215,6 +223,12 @@ func (n *node) startOver() {
 
 // seed receives the leader's store and starts over with it.
 func (n *node) seed(leader string) {
+	if n.config.HA.Witness { // it holds nothing that could be received
+		if !n.cluster.ending.Load() {
+			n.startOver()
+		}
+		return
+	}
 	dir := filepath.Join(n.config.DataDir, seedFolder)
 	for {
 		err := errors.New("there is no leader")
@@ -326,6 +340,8 @@ func (n *node) clusterHealth(h nethttp.Handler) nethttp.Handler {
 		r := health{"ok", n.raft.Status()}
 		code := nethttp.StatusOK
 		switch {
+		case n.config.HA.Witness:
+			r.Verdict, code = "witness", nethttp.StatusServiceUnavailable
 		case core == nil || !n.cluster.serving.Load() || !r.Serving:
 			r.Serving = false
 			r.Verdict, code = "standby", nethttp.StatusServiceUnavailable
@@ -362,6 +378,10 @@ func (n *node) clusterSamples() []http.Sample {
 	}
 	var lag uint64
 	reachable := 0
+	list = append(list,
+		gauge("hermod_ha_log_bytes", "Size of the log that this node keeps, for others and for itself", float64(st.LogBytes)),
+		gauge("hermod_ha_witness", "1 on a witness", flag(st.Witness)))
+	list = append(list, n.relaySamples()...)
 	for _, m := range st.Nodes {
 		if m.Reachable {
 			reachable++
@@ -379,7 +399,7 @@ func (n *node) clusterSamples() []http.Sample {
 		gauge("hermod_ha_quorum", "1 while a majority of voters answers (leader), or a leader is known (others)", flag(st.Quorum)),
 		gauge("hermod_ha_members", "Nodes of the cluster", float64(len(st.Nodes))),
 		gauge("hermod_ha_reachable", "Nodes that answer the leader, itself included", float64(reachable)),
-		gauge("hermod_ha_redundancy", "Voters that hold everything; only on the leader", float64(st.Redundant)),
+		gauge("hermod_ha_redundancy", "Voters that hold everything, a witness that has all that a full node lacks among them; only on the leader", float64(st.Redundant)),
 		gauge("hermod_ha_lag_entries", "Entries that this node (leader: the slowest other) has not applied yet", float64(lag)),
 		gauge("hermod_ha_seed_bytes", "Bytes received of the store this node is being filled from", float64(st.SeedBytes)),
 		gauge("hermod_ha_seed_total_bytes", "Bytes of the store this node is being filled from", float64(st.SeedTotal)),

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net"
+	"strings"
 	"time"
 
 	"github.com/hermodmq/hermod/cmd/hermod/config"
@@ -14,6 +16,9 @@ func (n *node) openOpenWire() error {
 	t := newTurn()
 	server := openwire.NewServer(t, n.core)
 	endTurn(t)
+	if n.config.HA.Enabled && n.config.OpenWire.UpdateClients {
+		go n.tellOpenWire(server)
+	}
 	if err := n.listen(n.openwireListener(server, "openwire", l.Address)); err != nil {
 		return err
 	}
@@ -52,4 +57,66 @@ func (n *node) openwireListener(server *openwire.Server, name, address string) t
 		MaxFrame: o.MaxFrameSize(n.core.MaxMessageSize()),
 		New:      server.New(o),
 	}
+}
+
+// clusterInterval is how often clients' knowledge of the cluster is brought up
+// to date.
+const clusterInterval = time.Second
+
+// Names under which nodes tell each other where OpenWire clients reach them.
+const (
+	openwireEndpoint    = "openwire"
+	openwireTLSEndpoint = "openwire-tls"
+)
+
+// tellOpenWire lets clients that fail over know of the other nodes, for the
+// rest of the process's life.
+func (n *node) tellOpenWire(server *openwire.Server) {
+	for {
+		var x openwire.Cluster
+		for _, member := range n.raft.Status().Nodes {
+			if member.Witness {
+				continue
+			}
+			if url := member.Endpoints[openwireEndpoint]; url != "" {
+				x.Plain = append(x.Plain, url)
+			}
+			if url := member.Endpoints[openwireTLSEndpoint]; url != "" {
+				x.Secure = append(x.Secure, url)
+			}
+		}
+		server.SetCluster(x)
+		select {
+		case <-time.After(clusterInterval):
+		case <-n.ticked:
+			return
+		}
+	}
+}
+
+// openwireEndpoints are where clients reach this node: as configured, else the
+// addresses of the listeners, with the host at which the other nodes find it
+// where they name none. peers is that host and a port.
+func (n *node) openwireEndpoints(peers string) map[string]string {
+	all := map[string]string{}
+	add := func(name, scheme, address string) {
+		if url := n.config.OpenWire.BrokerURL; strings.HasPrefix(url, scheme+":") {
+			all[name] = url
+			return
+		}
+		host, port, err := net.SplitHostPort(address) // fails where the listener is off
+		if err != nil || port == "0" {
+			return
+		}
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+			if host, _, err = net.SplitHostPort(peers); err != nil {
+				return
+			}
+		}
+		all[name] = scheme + "://" + net.JoinHostPort(host, port)
+	}
+	l := n.config.Listeners.OpenWire
+	add(openwireEndpoint, "tcp", l.Address)
+	add(openwireTLSEndpoint, "ssl", l.TLSAddress)
+	return all
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/x509"
+	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -28,10 +30,14 @@ func (n *node) openSNS(ep *endpoint.Endpoint, queues *sqs.Service) error {
 	if err != nil {
 		return err
 	}
+	roots, err := authorities(c.CAFile)
+	if err != nil {
+		return fmt.Errorf("aws.sns.ca_file: %w", err)
+	}
 	s := sns.New(ep, sns.Options{
 		Now:    wallClock,
 		Queues: snsQueues{queues, c.EnforceQueuePolicy}, BaseURL: n.snsBase(), SignQueues: c.SignQueues, Retention: duration(c.Retention), Parked: duration(c.ParkedRetry),
-		HTTP: sns.HTTPOptions{Timeout: duration(c.Timeout), Allow: allow, Deny: deny, Workers: c.Workers},
+		HTTP: sns.HTTPOptions{Timeout: duration(c.Timeout), Allow: allow, Deny: deny, Workers: c.Workers, Roots: roots},
 		Mail: sns.MailOptions(c.Mail),
 		Webhooks: map[string]string{
 			"lambda": c.Webhooks.Lambda, "firehose": c.Webhooks.Firehose, "sms": c.Webhooks.SMS, "application": c.Webhooks.Application,
@@ -42,6 +48,7 @@ func (n *node) openSNS(ep *endpoint.Endpoint, queues *sqs.Service) error {
 		},
 		Logger: n.log.With("component", "sns"),
 	})
+	queues.SetSigner(s.Sign)
 	ep.Register("sns", sns.Version, sns.Namespace, "", s)
 	t := newTurn()
 	s.Start(t)
@@ -49,6 +56,25 @@ func (n *node) openSNS(ep *endpoint.Endpoint, queues *sqs.Service) error {
 	n.every(snsTick, s.Tick)
 	n.stop = append(n.stop, s.Close)
 	return nil
+}
+
+// authorities are the system's and those in a file; nil if the file is "".
+func authorities(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate", file)
+	}
+	return pool, nil
 }
 
 // duration reads a duration that was checked.

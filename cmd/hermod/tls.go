@@ -14,15 +14,13 @@ import (
 	"github.com/hermodmq/hermod/cmd/hermod/config"
 )
 
-// certCheckInterval bounds how often the files are looked at; a renewed
-// certificate is served to connections that begin after the next look, or after
-// SIGHUP. Connections that are there keep what they began with.
-const certCheckInterval = 10 * time.Second
-
 // certificates serves the newest pair found in the configured files, and trusts
-// the newest authorities.
+// the newest authorities. A renewed certificate is served to connections that
+// begin after the next look at the files, or after SIGHUP. Connections that are
+// there keep what they began with.
 type certificates struct {
 	certFile, keyFile, caFile string
+	interval                  time.Duration // between looks, at least; 0: none but at SIGHUP
 	log                       *slog.Logger
 	outer                     *tls.Config // what listeners get
 
@@ -52,7 +50,7 @@ func openCertificates(c config.TLS, log *slog.Logger) (*certificates, error) {
 	auth := map[string]tls.ClientAuthType{
 		"none": tls.NoClientCert, "request": tls.VerifyClientCertIfGiven, "require": tls.RequireAndVerifyClientCert,
 	}[c.ClientAuth]
-	cs := &certificates{certFile: c.CertFile, keyFile: c.KeyFile, caFile: c.CAFile, log: log,
+	cs := &certificates{certFile: c.CertFile, keyFile: c.KeyFile, caFile: c.CAFile, interval: c.CheckInterval, log: log,
 		base: &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: auth}}
 	if err := cs.load(cs.fileStamp()); err != nil {
 		return nil, err
@@ -69,7 +67,7 @@ func openCertificates(c config.TLS, log *slog.Logger) (*certificates, error) {
 func (cs *certificates) look(now time.Time, force bool) *tls.Config {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if now.Sub(cs.looked) < certCheckInterval && !force {
+	if !force && (cs.interval == 0 || now.Sub(cs.looked) < cs.interval) {
 		return cs.current
 	}
 	cs.looked = now

@@ -33,9 +33,9 @@ var generations = []generation{
 	{name: "debian", build: "javax", replace: "/usr/share/java/{activemq-client,activemq-openwire-legacy,geronimo-j2ee-management-1.1-spec}.jar"},
 }
 
-// TestClients runs every scenario with every generation of the client. Each
-// generation has a broker of its own, so that they run side by side.
-func TestClients(t *testing.T) {
+// wantedGenerations are those that CLIENTS names, else all whose jars are there.
+func wantedGenerations(t *testing.T) (run []generation) {
+	t.Helper()
 	if _, err := exec.LookPath("mvn"); err != nil {
 		if os.Getenv("CI") != "" {
 			t.Fatal(err)
@@ -43,15 +43,23 @@ func TestClients(t *testing.T) {
 		t.Skip(err)
 	}
 	wanted := strings.Fields(os.Getenv("CLIENTS"))
-	var run []generation
 	for _, g := range generations {
 		switch {
 		case len(wanted) > 0 && !slices.Contains(wanted, g.name):
 		case g.replace != "" && len(wanted) == 0 && len(jars(g.replace)) == 0:
 		default:
 			run = append(run, g)
-			g.compile(t)
 		}
+	}
+	return run
+}
+
+// TestClients runs every scenario with every generation of the client. Each
+// generation has a broker of its own, so that they run side by side.
+func TestClients(t *testing.T) {
+	run := wantedGenerations(t)
+	for _, g := range run {
+		g.compile(t)
 	}
 	for i, g := range run {
 		t.Run(g.name, func(t *testing.T) {
@@ -107,7 +115,7 @@ func (g generation) classpath(t *testing.T) string {
 
 // verdict is a line of the runner: verdict, line of the checklist and method,
 // seconds.
-var verdict = regexp.MustCompile(`^(PASS|FAIL|SKIP) (OW-\d+ \S+) ([\d.]+)$`)
+var verdict = regexp.MustCompile(`^(PASS|FAIL|SKIP) ((?:OW|STOMP)-\d+ \S+) ([\d.]+)$`)
 
 // run runs the scenarios and makes each a subtest. With raw, also those that
 // do not depend on the client.
@@ -120,7 +128,12 @@ func (g generation) run(t *testing.T, raw bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env = append(env, "VECTORS="+vectors, "DEVIATIONS=deviations.txt")
+	g.java(t, append(env, "VECTORS="+vectors, "DEVIATIONS=deviations.txt"))
+}
+
+// java runs the runner and makes each scenario a subtest.
+func (g generation) java(t *testing.T, env []string) {
+	t.Helper()
 	cmd := exec.Command("java", "-Xmx1g", "-cp", g.classpath(t), "openwire.Runner")
 	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.StdoutPipe()

@@ -2,6 +2,7 @@ package sns
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"io"
@@ -35,6 +36,9 @@ type mailServer struct {
 	net.Listener
 	letters chan letter
 	closed  atomic.Bool
+
+	secure         *tls.Config // of STARTTLS, which is offered if this is set
+	user, password string      // who may send, over TLS only; "" is anybody
 }
 
 func newMailServer(t testing.TB) *mailServer {
@@ -43,8 +47,16 @@ func newMailServer(t testing.TB) *mailServer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := &mailServer{Listener: l}
+	s.run(t)
+	return s
+}
+
+// run serves until the end of the test.
+func (s *mailServer) run(t testing.TB) {
+	l := s.Listener
 	t.Cleanup(func() { l.Close() })
-	s := &mailServer{Listener: l, letters: make(chan letter, 100)}
+	s.letters = make(chan letter, 100)
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -54,14 +66,15 @@ func newMailServer(t testing.TB) *mailServer {
 			go s.serve(c)
 		}
 	}()
-	return s
 }
 
 func (s *mailServer) serve(c net.Conn) {
-	defer c.Close()
+	defer func() { c.Close() }()
 	r := bufio.NewReader(c)
 	say := func(line string) { _, _ = io.WriteString(c, line+"\r\n") }
 	say("220 mail.example.org ESMTP")
+	_, secure := c.(*tls.Conn)
+	known := s.user == ""
 	var m letter
 	for {
 		line, err := r.ReadString('\n')
@@ -71,9 +84,33 @@ func (s *mailServer) serve(c net.Conn) {
 		line = strings.TrimRight(line, "\r\n")
 		verb, rest, _ := strings.Cut(line, " ")
 		switch strings.ToUpper(verb) {
-		case "EHLO", "HELO", "RSET", "NOOP":
+		case "EHLO":
+			say("250-mail.example.org")
+			if s.secure != nil && !secure {
+				say("250-STARTTLS")
+			}
+			if secure && s.user != "" {
+				say("250-AUTH PLAIN")
+			}
+			say("250 8BITMIME")
+		case "HELO", "RSET", "NOOP":
 			say("250 mail.example.org")
+		case "STARTTLS":
+			say("220 go on")
+			c = tls.Server(c, s.secure)
+			r, secure = bufio.NewReader(c), true
+		case "AUTH":
+			want := base64.StdEncoding.EncodeToString([]byte("\x00" + s.user + "\x00" + s.password))
+			if known = secure && rest == "PLAIN "+want; !known {
+				say("535 not you")
+				continue
+			}
+			say("235 welcome")
 		case "MAIL":
+			if !known {
+				say("530 who are you")
+				continue
+			}
 			m = letter{from: address(rest)}
 			say("250 ok")
 		case "RCPT":

@@ -6,6 +6,7 @@ require (
 	github.com/coder/websocket v1.8.15
 	github.com/eclipse/paho.mqtt.golang v1.5.1
 	github.com/go-stomp/stomp/v3 v3.1.3
+	github.com/hermodmq/hermod v0.0.0
 	github.com/hermodmq/hermod/conformance/harness v0.0.0
 	github.com/rabbitmq/amqp091-go v1.16.0
 )
@@ -13,7 +14,10 @@ require (
 require (
 	github.com/gorilla/websocket v1.5.3 // indirect
 	golang.org/x/net v0.44.0 // indirect
-	golang.org/x/sync v0.17.0 // indirect
+	golang.org/x/sync v0.23.0 // indirect
 )
 
-replace github.com/hermodmq/hermod/conformance/harness => ../harness
+replace (
+	github.com/hermodmq/hermod => ../..
+	github.com/hermodmq/hermod/conformance/harness => ../harness
+)

@@ -1,9 +1,13 @@
 package tls
 
 import (
+	"context"
 	"crypto/tls"
+	"fmt"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -32,6 +36,7 @@ func start(t *testing.T, a *harness.Authority, set ...string) *harness.Broker {
 	b, err := harness.Start(harness.Options{DataDir: t.TempDir(), Set: append([]string{
 		"listeners.amqp.tls_address=127.0.0.1:0", "listeners.mqtt.tls_address=127.0.0.1:0", "listeners.mqtt.websocket_tls_address=127.0.0.1:0",
 		"listeners.stomp.tls_address=127.0.0.1:0", "listeners.stomp.websocket_tls_address=127.0.0.1:0", "listeners.aws.tls_address=127.0.0.1:0",
+		"listeners.openwire.tls_address=127.0.0.1:0", "listeners.metrics.tls_address=127.0.0.1:0",
 		"tls.cert_file=" + a.Path("server.pem"), "tls.key_file=" + a.Path("server.key"), "tls.ca_file=" + a.Path("ca.pem"),
 	}, set...)})
 	must(t, err)
@@ -143,6 +148,63 @@ func serialOf(t *testing.T, addr string, c *tls.Config) int64 {
 	return conn.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
 }
 
+// everyListenerShows waits until every listener shows the certificate with that
+// serial number.
+func everyListenerShows(t *testing.T, b *harness.Broker, c *tls.Config, serial int64) {
+	t.Helper()
+	for _, name := range []string{
+		"amqps", "mqtts", "mqtt-websocket-tls", "stomps", "stomp-websocket-tls", "openwire-tls", "aws-tls", "metrics-tls",
+	} {
+		if !harness.Poll(patience, func() bool { return serialOf(t, b.Addr(name), c) == serial }) {
+			t.Errorf("%s does not show certificate %d", name, serial)
+		}
+	}
+}
+
+// TestRenewalUnderLoad: with nothing but new files, looked at every 50 ms, new
+// connections get the new certificate again and again, while those that were
+// there go on sending and receiving.
+func TestRenewalUnderLoad(t *testing.T) {
+	a := newAuthority(t)
+	b := start(t, a, "tls.client_auth=request", "tls.check_interval=50ms")
+	trusting := config(t, a, "")
+	ctx, stop := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	var echoes atomic.Int64
+	for name, connect := range connectors {
+		s, err := connect(b.Addr(name), trusting, guest)
+		must(t, err)
+		group.Go(func() {
+			defer s.close()
+			for i := 0; ctx.Err() == nil; i++ {
+				if err := s.echo(fmt.Sprint(name, i)); err != nil {
+					t.Errorf("%s: %v", name, err)
+					return
+				}
+				echoes.Add(1)
+			}
+		})
+	}
+	for range 5 {
+		serial, err := a.Issue("server")
+		must(t, err)
+		everyListenerShows(t, b, trusting, serial)
+		for name, connect := range connectors {
+			s, err := connect(b.Addr(name), trusting, guest)
+			if err == nil {
+				err = s.echo("new")
+				s.close()
+			}
+			if err != nil {
+				t.Errorf("%s: a new connection: %v", name, err)
+			}
+		}
+	}
+	stop()
+	group.Wait()
+	t.Logf("%d echoes over %d connections during 5 renewals", echoes.Load(), len(connectors))
+}
+
 // TestRenewal: after SIGHUP every listener shows the new certificate and trusts
 // the new authorities, and connections that were there know nothing of it.
 // Files that do not fit together change nothing.
@@ -157,7 +219,6 @@ func TestRenewal(t *testing.T) {
 		defer s.close()
 		sessions[name] = s
 	}
-	all := []string{"amqps", "mqtts", "mqtt-websocket-tls", "stomps", "stomp-websocket-tls", "aws-tls"}
 	hangUp := func() {
 		t.Helper()
 		p, err := os.FindProcess(b.PID())
@@ -167,11 +228,7 @@ func TestRenewal(t *testing.T) {
 	serial, err := a.Issue("server")
 	must(t, err)
 	hangUp()
-	for _, name := range all {
-		if !harness.Poll(patience, func() bool { return serialOf(t, b.Addr(name), trusting) == serial }) {
-			t.Errorf("%s does not show the new certificate", name)
-		}
-	}
+	everyListenerShows(t, b, trusting, serial)
 	// A key that does not belong to the certificate.
 	_, err = a.Issue("other")
 	must(t, err)
@@ -184,11 +241,7 @@ func TestRenewal(t *testing.T) {
 	if !harness.Poll(patience, func() bool { return strings.Contains(b.Log(), "the old ones stay in service") }) {
 		t.Error("nothing is said of files that do not fit")
 	}
-	for _, name := range all {
-		if got := serialOf(t, b.Addr(name), trusting); got != serial {
-			t.Errorf("%s shows certificate %d", name, got)
-		}
-	}
+	everyListenerShows(t, b, trusting, serial)
 	must(t, os.WriteFile(a.Path("server.key"), good, 0o600))
 	for name, s := range sessions {
 		if err := s.echo("still here"); err != nil {

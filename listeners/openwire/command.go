@@ -5,6 +5,12 @@ import "github.com/hermodmq/hermod/listeners/openwire/wire"
 // command carries out one frame. Whatever wants an answer gets exactly one,
 // now or when what it asked for is durable.
 func (c *conn) command(s wire.Structure, frame []byte) {
+	if c.state == leaving {
+		if _, ok := s.(*wire.ShutdownInfo); ok {
+			c.hangUp()
+		}
+		return
+	}
 	if c.state == greeting {
 		info, ok := s.(*wire.WireFormatInfo)
 		if !ok {
@@ -130,7 +136,7 @@ func (c *conn) remove(s *wire.RemoveInfo) (answered bool, err error) {
 		h := s.Header
 		c.endSessions(s.LastDeliveredSequenceID)
 		c.respond(&h)
-		c.leaveSoon() // ShutdownInfo follows, or the socket closes
+		c.leave(goodbyeTime) // ShutdownInfo follows, or the socket closes
 		return true, nil
 	}
 	return false, nil

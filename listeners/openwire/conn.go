@@ -90,6 +90,8 @@ type conn struct {
 	survives  bool // the client fails over: what it has sent is remembered
 	returned  bool // it has failed over
 
+	manageable bool // it listens to ConnectionControl
+
 	user    *broker.User
 	core    *broker.Connection
 	session *broker.Session
@@ -151,7 +153,7 @@ func (c *conn) Receive(p []byte) (n, need int, err error) {
 	c.begin()
 	c.heard = c.turn.Now
 	for n < len(p) && c.paused == 0 {
-		if c.state >= leaving {
+		if c.state == over {
 			return len(p), 0, nil
 		}
 		s, taken, err := c.decoder.Decode(p[n:])
@@ -177,6 +179,10 @@ func (c *conn) Receive(p []byte) (n, need int, err error) {
 
 // violated ends the connection of a client whose input is no OpenWire.
 func (c *conn) violated(err error) {
+	if c.state == leaving {
+		c.hangUp()
+		return
+	}
 	c.opt.Logger.Info("openwire protocol violated", "peer", c.peer(), "user", c.userName(), "reason", err)
 	if c.state > greeting {
 		c.out = wire.Append(c.buffer(), c.format, &wire.ConnectionError{Exception: exceptionOf(err), ConnectionID: c.structureID()})
@@ -266,13 +272,21 @@ func (c *conn) resume(why uint8) {
 	}
 }
 
-// farewellTime is how long, in ms, a client that was refused has to read why.
-const farewellTime = 1000
+// farewellTime is how long a client that was refused has to read why.
+// goodbyeTime is how long one that is done has to close the connection: stock
+// clients send ShutdownInfo after the answer to their RemoveInfo, and throw if
+// the socket has closed before, so that a pause of a Java machine, or of an
+// operating system, must not matter.
+const (
+	farewellTime = time.Second
+	goodbyeTime  = 30 * time.Second
+)
 
-// leaveSoon ends the connection a moment after the client was told why.
-func (c *conn) leaveSoon() {
+// leave ends the connection by and by: when the client closes it, at the
+// latest after patience.
+func (c *conn) leave(patience time.Duration) {
 	c.state = leaving
-	c.deadline = c.turn.Now + farewellTime
+	c.deadline = c.turn.Now + patience.Milliseconds()
 }
 
 // hangUp closes the socket once everything written has left.

@@ -398,3 +398,58 @@ func TestSilence(t *testing.T) {
 	}
 	w.until("the silent client is dropped", func() bool { c.poll(); return c.peer.EOF() })
 }
+
+// TestGoodbye: a client that has said goodbye closes the connection itself,
+// however long it takes; an EOF before its ShutdownInfo would be an error to
+// it. What it held is gone at once (OW-14, OW-75).
+func TestGoodbye(t *testing.T) {
+	w := newWorld(t, Options{})
+	for name, shutdown := range map[string]bool{"with ShutdownInfo": true, "without": false} {
+		c := w.open("a", nil)
+		c.consume(1, queueNamed("q"), nil)
+		c.call(&wire.RemoveInfo{ObjectID: c.id, LastDeliveredSequenceID: wire.LastDeliveredUnset})
+		if _, unsettled := w.depth("q"); unsettled != 0 || w.b.VHost("/").Queue("q").Stats().Consumers != 0 {
+			t.Error(name + ": the consumer is still there")
+		}
+		for range 20 {
+			w.tick(time.Second)
+		}
+		if c.poll(); c.peer.EOF() {
+			t.Fatal(name + ": closed before the client was ready")
+		}
+		if shutdown {
+			c.post(&wire.ShutdownInfo{})
+		} else {
+			w.tick(farewellTime + goodbyeTime)
+		}
+		w.until(name+": closed", func() bool { c.poll(); return c.peer.EOF() })
+	}
+}
+
+// TestClusterIsTold: clients that fail over hear of the nodes of the cluster
+// when they come and when there are others; those with TLS of URLs with TLS; what is
+// configured comes before (OW-72).
+func TestClusterIsTold(t *testing.T) {
+	w := newWorld(t, Options{})
+	w.server.SetCluster(Cluster{Plain: []string{"tcp://b:1", "tcp://a:1"}, Secure: []string{"ssl://a:2"}})
+	c := w.open("a", func(info *wire.ConnectionInfo) { info.FaultTolerant = true })
+	told := func(c *client, want string, rebalance bool) {
+		t.Helper()
+		if x := expect[*wire.ConnectionControl](c); x.ConnectedBrokers != want || x.RebalanceConnection != rebalance || x.Close || x.Exit {
+			t.Errorf("told %+v, want %q", x, want)
+		}
+	}
+	told(c, "tcp://a:1,tcp://b:1", false)
+	deaf := w.open("b", nil)
+	w.server.SetCluster(Cluster{Plain: []string{"tcp://a:1", "tcp://b:1"}, Secure: []string{"ssl://a:2"}}) // nothing new
+	w.server.SetCluster(Cluster{Plain: []string{"tcp://c:1"}})
+	told(c, "tcp://c:1", false)
+	deaf.send(queueNamed("q"), "x")
+	for _, s := range deaf.inbox {
+		if _, ok := s.(*wire.ConnectionControl); ok {
+			t.Error("a client that does not listen was told")
+		}
+	}
+	w.opt.ConnectedBrokers, w.opt.Rebalance = []string{"tcp://x:1"}, true
+	told(w.open("c", func(info *wire.ConnectionInfo) { info.Manageable = true }), "tcp://x:1", true)
+}

@@ -561,3 +561,35 @@ func FuzzNative(f *testing.F) {
 		}
 	})
 }
+
+// OW-73, STOMP-35: a map is a map for protocols that have maps, and a map of
+// theirs is a map message, byte arrays that read as texts included.
+func TestMapsForOthers(t *testing.T) {
+	entries := wire.Map{
+		{Name: "s", Value: "caf\u00e9 \U0001F600"}, {Name: "n", Value: nil}, {Name: "b", Value: true}, {Name: "i8", Value: int8(-1)}, {Name: "i16", Value: int16(2)},
+		{Name: "i32", Value: int32(3)}, {Name: "i64", Value: int64(4)}, {Name: "d", Value: 1.5}, {Name: "f", Value: float32(0.5)}, {Name: "raw", Value: []byte("text")},
+		{Name: "m", Value: wire.Map{{Name: "x", Value: int32(1)}}}, {Name: "l", Value: wire.List{int32(1), "two"}},
+	}
+	content := wire.AppendMap(nil, entries)
+	for name, sent := range map[string]*wire.Message{
+		"map":        {Kind: wire.TypeMapMessage, Content: content},
+		"compressed": {Kind: wire.TypeMapMessage, Content: deflate(t, content), Compressed: true},
+	} {
+		sent.MessageID, sent.Destination = messageID("", 1), wire.Destination{Kind: wire.TypeQueue, Name: "q"}
+		fields, isMap := Converter{}.Map(kept(t, sent))
+		if !isMap || len(fields) != len(entries) {
+			t.Fatalf("%s: %v", name, fields)
+		}
+		if got := mapIn(fields); !reflect.DeepEqual(got, entries) {
+			t.Errorf("%s: got %v, want %v", name, got, entries)
+		}
+	}
+	for name, sent := range map[string]*wire.Message{
+		"text": {Kind: wire.TypeTextMessage, Content: appendText(nil, []byte("x"), false)}, "garbled": {Kind: wire.TypeMapMessage, Content: []byte{1}},
+	} {
+		sent.MessageID, sent.Destination = messageID("", 1), wire.Destination{Kind: wire.TypeQueue, Name: "q"}
+		if fields, isMap := (Converter{}).Map(kept(t, sent)); isMap {
+			t.Errorf("%s is the map %v", name, fields)
+		}
+	}
+}

@@ -28,10 +28,16 @@ func messageID(view string, sequence int64) wire.MessageID {
 const jmsPriority = 4
 
 // foreign makes a message for JMS of one that arrived over another protocol: a
-// text message where that protocol says that the body is a text, else a bytes
-// message.
+// map or text message where that protocol says that the body is a map or a
+// text, else a bytes message.
 func foreign(b *broker.Broker, d *dispatch, m *broker.Message) *wire.Message {
 	w, properties := foreignHead(b, d, m)
+	if fields, isMap := b.Map(m); isMap {
+		w.Kind, w.Content = wire.TypeMapMessage, wire.AppendMap(nil, mapIn(fields))
+		setProperties(w, properties)
+		d.decorate(w, m)
+		return w
+	}
 	body, kind := b.TypedBody(m)
 	if kind == broker.TextBody {
 		w.Kind = wire.TypeTextMessage

@@ -40,7 +40,7 @@ func (c *conn) connect(info *wire.ConnectionInfo) {
 		return
 	case info.ConnectionID.IsNull() || len(info.ConnectionID.Value) > maxID || len(info.ClientID) > maxID:
 		c.fail(&info.Header, refuse(classClientID, "a connection needs an id of up to %d bytes", maxID))
-		c.leaveSoon()
+		c.leave(farewellTime)
 		return
 	}
 	c.login = info
@@ -53,7 +53,7 @@ func (c *conn) connect(info *wire.ConnectionInfo) {
 	})
 	if !queued {
 		c.fail(&info.Header, refuse(classResourceAllocation, "too many logins at once"))
-		c.leaveSoon()
+		c.leave(farewellTime)
 		return
 	}
 	c.state = authenticating
@@ -137,7 +137,7 @@ func (c *conn) refuseLogin(err error) {
 	c.login = nil
 	h.ResponseRequired = true // nobody connects without waiting
 	c.fail(&h, err)
-	c.leaveSoon()
+	c.leave(farewellTime)
 }
 
 func (c *conn) connectionOptions(vhost string) broker.ConnectionOptions {
@@ -188,10 +188,8 @@ func (c *conn) enter() {
 	c.alarms = c.broker.Alarms()
 	c.resume(whyLogin)
 	c.respond(&info.Header)
-	if info.Manageable || info.FaultTolerant {
-		c.send(&wire.ConnectionControl{
-			ConnectedBrokers: strings.Join(c.opt.ConnectedBrokers, ","), RebalanceConnection: c.opt.Rebalance && len(c.opt.ConnectedBrokers) > 0,
-		})
+	if c.manageable = info.Manageable || info.FaultTolerant; c.manageable {
+		c.tellCluster()
 	}
 	c.server.hub.advise(&c.turn, c.room, &advice{topic: adviceConnection, data: withoutPassword(info)})
 }

@@ -20,8 +20,9 @@ type hub struct {
 	sequence atomic.Int64    // brokerSequenceId: rises over restarts, too
 	advised  atomic.Int64
 
-	mu    sync.Mutex
-	rooms map[string]*community
+	mu      sync.Mutex
+	rooms   map[string]*community
+	brokers Cluster
 }
 
 // community is the connections in one virtual host. Guarded by hub.mu.

@@ -16,6 +16,7 @@ const (
 	eventAlarm                      // A is the alarms in force
 	eventRelief                     // there may be room for messages again
 	eventRefresh                    // permissions changed
+	eventCluster                    // the nodes of the cluster are others
 )
 
 // noteKind says what a note tells.
@@ -126,6 +127,8 @@ func (c *conn) Handle(ev transport.Event) {
 		if c.core != nil {
 			c.core.Recheck(&c.turn)
 		}
+	case eventCluster:
+		c.tellCluster()
 	case eventRelief:
 		c.waiting, c.stuck = false, nil
 		c.unpark(false)

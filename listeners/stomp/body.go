@@ -11,7 +11,7 @@ var _ broker.BodyConverter = Converter{}
 // Body implements broker.BodyConverter: JMS consumers get a text where the
 // sender's headers say so and the body is one.
 func (Converter) Body(m *broker.Message) ([]byte, broker.BodyKind, error) {
-	if IsText(m) && utf8.Valid(m.Body) {
+	if k := kindOf(m); (k == bodyText || k == bodyMap) && utf8.Valid(m.Body) {
 		return m.Body, broker.TextBody, nil
 	}
 	return m.Body, broker.BytesBody, nil

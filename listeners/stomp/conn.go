@@ -56,6 +56,7 @@ type conn struct {
 	version  wire.Version
 	id       string // of the session, as told to the client
 	clientID string // of JMS, "" if none
+	origin   string // marks its messages, "" before it has asked not to get them
 
 	sendEvery int64 // ms between heart-beats of ours; 0: none
 	hearEvery int64 // ms between those of the client; 0: none

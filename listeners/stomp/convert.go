@@ -15,16 +15,24 @@ import (
 )
 
 // The first byte of the native form of a message says what kind of body it has
-// for JMS; header lines in canonical form follow.
+// for JMS; header lines in canonical form follow. With hasOrigin in that byte
+// there are 8 bytes between them that tell connections apart: messages of those
+// that want none of their own carry them.
 const (
 	bodyText  = 't'
 	bodyBytes = 'b'
+	bodyMap   = 'm' // a text that is a map in one of the forms of transform.go
+
+	hasOrigin   = 0x80
+	originBytes = 8
 )
 
-// IsText reports whether a message that arrived over STOMP has a text for a
-// body, as its sender's headers tell JMS consumers.
-func IsText(m *broker.Message) bool {
-	return m.Format == broker.FormatSTOMP && len(m.Native) > 0 && m.Native[0] == bodyText
+// kindOf is the kind of body of a message that arrived over STOMP, else 0.
+func kindOf(m *broker.Message) byte {
+	if m.Format != broker.FormatSTOMP || len(m.Native) == 0 {
+		return 0
+	}
+	return m.Native[0] &^ hasOrigin
 }
 
 // lines are the header lines of a message that arrived over STOMP.
@@ -32,7 +40,15 @@ func lines(m *broker.Message) []byte {
 	if m.Format != broker.FormatSTOMP || len(m.Native) == 0 {
 		return nil
 	}
+	if m.Native[0]&hasOrigin != 0 {
+		return m.Native[min(1+originBytes, len(m.Native)):]
+	}
 	return m.Native[1:]
+}
+
+// sentBy reports whether a message came by the connection of that origin.
+func sentBy(m *broker.Message, origin string) bool {
+	return m.Format == broker.FormatSTOMP && len(m.Native) > originBytes && m.Native[0]&hasOrigin != 0 && string(m.Native[1:1+originBytes]) == origin
 }
 
 // Converter reads the headers of messages that arrived over STOMP. It

@@ -93,7 +93,7 @@ func (c *conn) release(cons *consumer) {
 // selector passes over the message.
 func (c *conn) writeDelivery(src *source, d *broker.Delivery) {
 	m := d.Msg
-	if src.skips(c.broker, d) {
+	if src.skips(d) {
 		if d.Lease != 0 {
 			c.collect(d.Queue, d.Lease, broker.Accepted)
 		}
@@ -136,8 +136,17 @@ func (c *conn) appendMessage(cons *consumer, d *broker.Delivery, browser string)
 	if browser != "" {
 		dst = wire.AppendPlainHeader(dst, "browser", browser)
 	}
-	dst = c.appendHeaders(dst, d)
-	body := c.broker.Body(m)
+	native := c.lines(m)
+	headers, body, transformed := []byte(nil), []byte(nil), false
+	if cons.form != formNone {
+		headers, body, transformed = c.transform(cons, m, native)
+	}
+	if transformed {
+		native = headers
+	} else {
+		body = c.broker.Body(m)
+	}
+	dst = c.appendHeaders(dst, d, native)
 	dst = wire.AppendNumber(dst, "content-length", int64(len(body)))
 	c.out = wire.AppendBody(dst, body)
 }
@@ -178,18 +187,24 @@ func (c *conn) appendOrigin(dst []byte, m *broker.Message) []byte {
 	return dst
 }
 
+// lines are the header lines of a message that arrived over whatever protocol,
+// in canonical form, until the next call.
+func (c *conn) lines(m *broker.Message) []byte {
+	if m.Format == broker.FormatSTOMP {
+		return lines(m)
+	}
+	c.foreign = appendForeign(c.foreign[:0], c.opt.Dialect, c.broker, m)
+	native := c.foreign
+	if cap(c.foreign) > nativeKeep {
+		c.foreign = nil
+	}
+	return native
+}
+
 // appendHeaders appends the headers a message carries and what the broker has
 // to say about it.
-func (c *conn) appendHeaders(dst []byte, d *broker.Delivery) []byte {
+func (c *conn) appendHeaders(dst []byte, d *broker.Delivery, native []byte) []byte {
 	m := d.Msg
-	native := lines(m)
-	if m.Format != broker.FormatSTOMP {
-		c.foreign = appendForeign(c.foreign[:0], c.opt.Dialect, c.broker, m)
-		native = c.foreign
-		if cap(c.foreign) > nativeKeep {
-			c.foreign = nil
-		}
-	}
 	if c.opt.Dialect == ActiveMQ {
 		dst = appendJMS(dst, m, native)
 	}

@@ -27,8 +27,9 @@
 //
 // Routing key, headers and body of a message are one allocation. The headers
 // are kept as lines with the escapes of STOMP 1.2, behind one byte that says
-// whether the body is text or bytes; they are written without being decoded
-// (convert.go).
+// whether the body is text, bytes or a map; they are written without being
+// decoded (convert.go). Maps of JMS are written as ActiveMQ writes them for
+// those who ask (transform.go, xstream.go).
 //
 // # Pressure
 //

@@ -6,10 +6,30 @@ import (
 	"github.com/hermodmq/hermod/listeners/stomp/wire"
 )
 
-// skips reports whether the subscription's selector passes over a delivery of
-// a queue of its own.
-func (src *source) skips(b *broker.Broker, d *broker.Delivery) bool {
-	return src.passes != nil && !src.passes.Matches(properties(b, d.Msg).lookup)
+// skips reports whether the subscription wants nothing of a delivery of a queue
+// of its own.
+func (src *source) skips(d *broker.Delivery) bool {
+	return src.passes != nil && !src.passes(d.Msg)
+}
+
+// choose finds out which messages a subscription wants: those that its selector
+// selects and, if it is to get none of this connection's, that have not come by
+// it since the first such wish.
+func (c *conn) choose(w *wish) {
+	b, s := c.broker, w.selector
+	if string(w.frame.Get("activemq.noLocal")) != "true" && string(w.frame.Get("no-local")) != "true" {
+		if s != nil {
+			w.wants = func(m *broker.Message) bool { return s.Matches(properties(b, m).lookup) }
+		}
+		return
+	}
+	if c.origin == "" {
+		c.origin = randomText()[:originBytes]
+	}
+	origin := c.origin
+	w.wants = func(m *broker.Message) bool {
+		return !sentBy(m, origin) && (s == nil || s.Matches(properties(b, m).lookup))
+	}
 }
 
 // messageProperties is a message as a selector sees it.

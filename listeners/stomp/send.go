@@ -23,7 +23,7 @@ type traits struct {
 	schedule   *broker.Schedule // nil: it comes once
 	dedup      string
 	group      string
-	kind       byte // bodyText or bodyBytes
+	kind       byte // bodyText, bodyBytes or bodyMap
 
 	receipt     string
 	hasReceipt  bool
@@ -216,6 +216,7 @@ func (c *conn) readHeaders(f *wire.Frame, t *traits) error {
 		c.native = nil
 	}
 	c.native = append(c.native[:0], bodyText)
+	c.native = append(c.native, c.origin...)
 	var r headerReader
 	for i := range f.Headers {
 		h := &f.Headers[i]
@@ -232,7 +233,13 @@ func (c *conn) readHeaders(f *wire.Frame, t *traits) error {
 	} else if r.text && !c.opt.ContentTypeBinary {
 		t.kind = bodyText
 	}
+	if r.transformation != nil {
+		c.receiveMap(t, r.transformation, f.Body)
+	}
 	c.native[0] = t.kind
+	if c.origin != "" {
+		c.native[0] |= hasOrigin
+	}
 	return t.plan(c.turn.Now)
 }
 
@@ -241,6 +248,8 @@ type headerReader struct {
 	seen uint32
 	kind byte // of amq-msg-type
 	text bool // content-type says text
+
+	transformation []byte
 }
 
 // firstOf reports whether header number n was not seen before.
@@ -318,6 +327,10 @@ func (r *headerReader) read(c *conn, t *traits, name string, value []byte) (trav
 	case "content-type":
 		if r.firstOf(10) {
 			r.text = textual(value)
+		}
+	case "transformation":
+		if r.firstOf(16) {
+			r.transformation = value
 		}
 	case "user-id":
 		if string(value) != c.user.Name && !c.user.HasTag("impersonator") && r.firstOf(11) {

@@ -221,8 +221,8 @@ func TestBodyKind(t *testing.T) {
 		} {
 			c.do("SEND", "x", append(x.headers, "destination:/queue/q")...)
 			m := got[len(got)-1]
-			if IsText(m) != x.text {
-				t.Errorf("%q: text is %v", x.headers, IsText(m))
+			if isText := kindOf(m) == bodyText; isText != x.text {
+				t.Errorf("%q: text is %v", x.headers, isText)
 			}
 		}
 	}

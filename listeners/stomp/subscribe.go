@@ -27,6 +27,7 @@ type consumer struct {
 	key       string // T_ and the id, or Q_ and the destination where there is none
 	dest      *destination
 	mode      ackMode
+	form      form          // how it gets maps
 	source    source        // what it reads, unless that is several queues
 	fan       *broker.FanIn // what it reads then, else nil
 	browses   *browse       // what it looks at instead, else nil
@@ -45,7 +46,7 @@ type consumer struct {
 type source struct {
 	delivery.Account
 	cons   *consumer
-	passes *selector.Selector // what the listener itself selects, nil for all
+	passes func(*broker.Message) bool // what the listener itself selects, nil for all
 }
 
 // wish is what a SUBSCRIBE asks for beside its destination.
@@ -55,6 +56,7 @@ type wish struct {
 	hasID    bool
 	text     string // selector
 	selector *selector.Selector
+	wants    func(*broker.Message) bool // by selector and origin, nil for all
 	queue    broker.QueueDeclare
 	explicit bool // queue was described
 	args     broker.Table
@@ -88,6 +90,7 @@ func (c *conn) subscribe(f *wire.Frame) error {
 	if err := w.read(); err != nil {
 		return err
 	}
+	c.choose(&w)
 	if string(f.Get("browser")) == "true" {
 		return c.browse(cons, &w)
 	}
@@ -132,6 +135,7 @@ func (c *conn) newConsumer(key string, dest *destination, f *wire.Frame) (*consu
 		default:
 			return nil, refuse("Invalid header", "'ack' must be auto, client or client-individual\n")
 		}
+		cons.form = formOf(f.Get("transformation"))
 	}
 	if id, ok := strings.CutPrefix(key, "T_"); ok {
 		cons.subscription = wire.AppendHeader(nil, c.version, "subscription", id)
@@ -269,7 +273,7 @@ func (c *conn) consumeTopic(cons *consumer, w *wish) error {
 	if err != nil {
 		return err
 	}
-	cons.source.passes, w.selector = w.selector, nil
+	cons.source.passes, w.wants = w.wants, nil
 	if err = c.start(cons, queue, w, subscriptionName(w.frame) != ""); err != nil {
 		c.dropOwn(cons, queue)
 	}
@@ -304,7 +308,7 @@ func (c *conn) consumeSeveral(cons *consumer, w *wish) error {
 		Opened: func(sub *broker.Subscription) {
 			src := &source{cons: cons}
 			if sub.Queue.Name() == own {
-				src.passes = w.selector
+				src.passes = w.wants
 			}
 			src.Sub, sub.Data = sub, src
 		},
@@ -486,12 +490,9 @@ func (c *conn) start(cons *consumer, queue string, w *wish, exclusive bool) erro
 
 // subscribeOptions are what the core is to know of a wish beside the queue.
 func (c *conn) subscribeOptions(cons *consumer, w *wish) broker.SubscribeOptions {
-	o := broker.SubscribeOptions{Tag: cons.key, NoAck: cons.mode == ackAuto, Prefetch: w.prefetch, Args: w.args, Sole: w.sole}
-	if s := w.selector; s != nil {
-		b := c.broker
-		o.Filter = func(m *broker.Message) bool { return s.Matches(properties(b, m).lookup) }
+	return broker.SubscribeOptions{
+		Tag: cons.key, NoAck: cons.mode == ackAuto, Prefetch: w.prefetch, Args: w.args, Sole: w.sole, Filter: w.wants,
 	}
-	return o
 }
 
 func (c *conn) remember(cons *consumer) {

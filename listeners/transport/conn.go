@@ -32,15 +32,16 @@ const pausedHandshake = 1 << 8
 // Conn is the address of a session: hand it to the core and post to it with [Batch.Add], from anywhere and for as long
 // as you like. It has no exported methods of its own beyond Post and Info.
 type Conn struct {
-	loop  *loop
-	sock  socket
-	sess  Session
-	lst   *listener
-	proxy *proxyLayer // until the header is complete
-	tls   *tlsLayer
-	ws    *wsLayer
-	info  Info
-	cause error // why the transport or the session closes
+	loop     *loop
+	sock     socket
+	sess     Session
+	lst      *listener
+	proxy    *proxyLayer // until the header is complete
+	attached bool        // came through Attach, not through the listener's socket
+	tls      *tlsLayer
+	ws       *wsLayer
+	info     Info
+	cause    error // why the transport or the session closes
 
 	tail []byte // input that was not consumed, plain
 	need int    // what the session said it needs to go on with tail
@@ -81,7 +82,7 @@ func (t *Conn) open() {
 		t.fail(errors.New("transport: listener made no session"))
 		return
 	}
-	if t.lst.ProxyProtocol {
+	if t.lst.ProxyProtocol || t.attached {
 		t.proxy = new(proxyLayer)
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -156,4 +157,43 @@ func proxyUnix(p []byte) net.Addr {
 		p = p[1:]
 	}
 	return &net.UnixAddr{Name: string(p), Net: "unix"}
+}
+
+// TrustsProxy reports whether a proxy at address a may say who its clients are. An empty list trusts everybody.
+func TrustsProxy(list []netip.Prefix, a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok || len(list) == 0 {
+		return true // a unix socket has permissions
+	}
+	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
+// AppendProxyHeader appends a version 2 header that says that a connection goes
+// from src to dst. Addresses that are not TCP's make it one that says nothing
+// (UNSPEC).
+func AppendProxyHeader(b []byte, src, dst net.Addr) []byte {
+	b = append(b, proxySignature...)
+	from, ok1 := src.(*net.TCPAddr)
+	to, ok2 := dst.(*net.TCPAddr)
+	if !ok1 || !ok2 {
+		return append(b, 0x21, 0, 0, 0)
+	}
+	a, z := from.AddrPort().Addr().Unmap(), to.AddrPort().Addr().Unmap()
+	family, size := byte(0x11), 4
+	if !a.Is4() || !z.Is4() {
+		family, size = 0x21, 16
+	}
+	b = append(b, 0x21, family)
+	b = binary.BigEndian.AppendUint16(b, uint16(2*size+4))
+	for _, ip := range []netip.Addr{a, z} {
+		if size == 4 {
+			b = append(b, ip.AsSlice()...)
+		} else {
+			full := ip.As16()
+			b = append(b, full[:]...)
+		}
+	}
+	b = binary.BigEndian.AppendUint16(b, uint16(from.Port))
+	return binary.BigEndian.AppendUint16(b, uint16(to.Port))
 }

@@ -231,6 +231,12 @@ func (s *Server) accept(l *listener) {
 }
 
 func (s *Server) enroll(l *listener, nc net.Conn) error {
+	if l.ProxyProtocol && !TrustsProxy(l.ProxyTrusted, nc.RemoteAddr()) {
+		l.refused.Add(1)
+		nc.Close()
+		l.warn(s.log, "not one of the trusted proxies, refusing", "remote", nc.RemoteAddr())
+		return nil
+	}
 	if !s.admit(l) {
 		l.refused.Add(1) // first: who was refused finds it counted
 		nc.Close()
@@ -242,9 +248,14 @@ func (s *Server) enroll(l *listener, nc net.Conn) error {
 		Listener: l.Name, Local: copyAddr(nc.LocalAddr()), Remote: copyAddr(nc.RemoteAddr()), Opened: time.Now(),
 	}}
 	t.info.Peer = t.info.Remote
+	return s.hand(t, nc)
+}
+
+// hand gives a connection that was admitted to a loop.
+func (s *Server) hand(t *Conn, nc net.Conn) error {
 	err := s.eng.enroll(nc, t)
 	if t.loop == nil { // it never reached a loop
-		s.release(l)
+		s.release(t.lst)
 	}
 	if err != nil {
 		return fmt.Errorf("enrol: %w", err)

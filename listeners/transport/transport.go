@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"time"
 )
@@ -167,8 +168,11 @@ type Listener struct {
 	// Identify says what a verified client certificate is called in [Info.Identity]; default its common name.
 	Identify func(*x509.Certificate) string
 	// ProxyProtocol demands a PROXY protocol header, version 1 or 2, before anything else. Danger: every client that
-	// can reach the listener can then claim any address.
+	// can reach the listener can then claim any address, unless ProxyTrusted says who may.
 	ProxyProtocol bool
+	// ProxyTrusted are the networks of the proxies, with ProxyProtocol: connections from elsewhere are closed at once.
+	// Default: from everywhere.
+	ProxyTrusted []netip.Prefix
 
 	// MaxConnections bounds the connections of this listener; default only the server's limit.
 	MaxConnections int

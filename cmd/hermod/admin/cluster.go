@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/hermodmq/hermod/ha"
 	"github.com/hermodmq/hermod/persistence"
 )
 
@@ -17,6 +18,9 @@ func (s *Server) notActive() error {
 	leader := "no node"
 	if st := s.node.Log.Status(); st.Leader != "" {
 		leader = st.Leader
+	}
+	if s.node.Store == nil {
+		return fmt.Errorf("this node is a witness; %s is the active one", leader)
 	}
 	return fmt.Errorf("this node is a standby; %s is the active one", leader)
 }
@@ -33,6 +37,12 @@ func clusterStatus(s *Server, _ *Request) (*Reply, error) {
 			role, lag = "-", "-"
 			if n.Name == st.Leader {
 				role = "leader"
+			}
+		}
+		if n.Witness {
+			role = "witness"
+			if n.Role != ha.Follower {
+				role = "witness, " + string(n.Role)
 			}
 		}
 		r.Rows = append(r.Rows, []any{n.Name, n.Address, role, n.Serving, n.Voter, n.Reachable, n.Term, n.LastIndex, n.Applied, lag, n.Version})
@@ -67,6 +77,9 @@ func clusterTransfer(s *Server, r *Request) (*Reply, error) {
 // backup makes a snapshot, copies it and verifies the copy; the node serves
 // meanwhile.
 func backup(s *Server, r *Request) (*Reply, error) {
+	if s.node.Store == nil {
+		return nil, fmt.Errorf("%w: back a full node up", ha.ErrWitness)
+	}
 	report, err := s.node.Store.Backup(s.node.DataDir, r.Args[0])
 	if err != nil {
 		return nil, err

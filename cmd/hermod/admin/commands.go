@@ -65,6 +65,10 @@ var Commands = []Spec{
 	{Name: "pause_queue", Args: "NAME", Short: "stop delivering from a queue", Min: 1, Max: 1},
 	{Name: "resume_queue", Args: "NAME", Short: "deliver from a paused queue again", Min: 1, Max: 1},
 
+	{Name: "add_access_key", Args: "USER [ACCOUNT]", Short: "make an AWS access key of a user; its secret is shown once", Min: 1, Max: 2},
+	{Name: "delete_access_key", Args: "ACCESS_KEY_ID", Short: "take an access key away, at once", Min: 1, Max: 1},
+	{Name: "list_access_keys", Args: "[USER]", Short: "list access keys without their secrets; times in seconds since 1970", Max: 1},
+
 	{Name: "import_definitions", Args: "FILE", Short: "load a RabbitMQ definitions.json", Min: 1, Max: 1, ReadsFile: true},
 	{Name: "export_definitions", Args: "[FILE]", Short: "write definitions.json to FILE or standard output", Max: 1, WritesFile: true},
 	{Name: "set_alarm", Args: "memory|disk on|off", Short: "raise or clear an alarm by hand: publishers are blocked while it is on", Min: 2, Max: 2},

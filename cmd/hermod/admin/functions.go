@@ -172,9 +172,11 @@ var functions = map[string]function{
 	"pause_queue":  pausing(true),
 	"resume_queue": pausing(false),
 
-	"import_definitions": changing(func(b *broker.Broker, t *broker.Turn, r *Request, d done) error {
-		return b.ImportDefinitions(t, r.Body, "", d)
-	}),
+	"add_access_key":    addAccessKey,
+	"delete_access_key": deleteAccessKey,
+	"list_access_keys":  listAccessKeys,
+
+	"import_definitions": importDefinitions,
 	"export_definitions": func(s *Server, _ *Request) (*Reply, error) {
 		body, err := s.node.Core.ExportDefinitions("")
 		return &Reply{Body: body}, err

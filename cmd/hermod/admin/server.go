@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hermodmq/hermod/bridge/endpoint"
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/ha"
 	"github.com/hermodmq/hermod/listeners/mqtt"
@@ -20,9 +21,10 @@ import (
 
 // Node is what commands act on.
 type Node struct {
-	Core    *broker.Broker    // nil on a standby
-	Server  *transport.Server // nil on a standby
-	MQTT    *mqtt.Server      // nil on a standby
+	Core    *broker.Broker     // nil on a standby
+	Server  *transport.Server  // nil on a standby
+	MQTT    *mqtt.Server       // nil on a standby
+	AWS     *endpoint.Endpoint // nil on a standby
 	Store   *persistence.Store
 	Version string
 	DataDir string

@@ -62,6 +62,8 @@ type Listeners struct {
 	OpenWire OpenWireListener `koanf:"openwire"`
 	AWS      AWSListener      `koanf:"aws"`
 	Metrics  MetricsListener  `koanf:"metrics"`
+
+	ProxyTrusted []string `koanf:"proxy_trusted"` // networks (CIDR) of those who may send PROXY headers; empty: all
 }
 
 // AMQPListener serves AMQP 0-9-1.
@@ -73,8 +75,9 @@ type AMQPListener struct {
 
 // MetricsListener serves Prometheus metrics and health over HTTP.
 type MetricsListener struct {
-	Address string `koanf:"address"`
-	Pprof   bool   `koanf:"pprof"` // also profiles, to whoever can connect
+	Address    string `koanf:"address"`
+	TLSAddress string `koanf:"tls_address"`
+	Pprof      bool   `koanf:"pprof"` // also profiles, to whoever can connect
 }
 
 // TLS names the PEM files of every TLS listener. They are read again when they
@@ -85,6 +88,8 @@ type TLS struct {
 	CAFile     string `koanf:"ca_file"`     // who signs client certificates
 	ClientAuth string `koanf:"client_auth"` // none, request, require
 	ClientName string `koanf:"client_name"` // what of a client certificate names its user: common_name, distinguished_name, dns, email, uri
+
+	CheckInterval time.Duration `koanf:"check_interval"` // how often the files are looked at, at most; 0: at SIGHUP only
 }
 
 // Auth says who may come in.
@@ -145,12 +150,15 @@ func defaults() map[string]any {
 		"listeners.mqtt.websocket_tls_address": Off,
 		"listeners.mqtt.websocket_origins":     []string{},
 		"listeners.metrics.address":            ":15692",
+		"listeners.metrics.tls_address":        Off,
 		"listeners.metrics.pprof":              false,
+		"listeners.proxy_trusted":              []string{},
 		"tls.cert_file":                        "",
 		"tls.key_file":                         "",
 		"tls.ca_file":                          "",
 		"tls.client_auth":                      "none",
 		"tls.client_name":                      "common_name",
+		"tls.check_interval":                   "10s",
 		"auth.default_user":                    "guest",
 		"auth.default_password":                "guest",
 		"auth.loopback_users":                  []string{"guest"},
@@ -310,13 +318,17 @@ func (c *Config) validate() error {
 		{!oneOf(c.Log.Format, "text", "json"), "log.format: text or json"},
 		{c.Listeners.AMQP.TLSAddress != Off && (c.TLS.CertFile == "" || c.TLS.KeyFile == ""),
 			"listeners.amqp.tls_address: needs tls.cert_file and tls.key_file"},
+		{c.Listeners.Metrics.TLSAddress != Off && (c.TLS.CertFile == "" || c.TLS.KeyFile == ""),
+			"listeners.metrics.tls_address: needs tls.cert_file and tls.key_file"},
 		{c.TLS.ClientAuth != "none" && c.TLS.CAFile == "", "tls.client_auth: needs tls.ca_file"},
+		{c.TLS.CheckInterval < 0, "tls.check_interval: a duration such as 10s, 0s for never"},
 	}
 	checks = append(checks, c.MQTT.checks()...)
 	checks = append(checks, c.stompChecks()...)
 	checks = append(checks, c.openwireChecks()...)
 	checks = append(checks, c.awsChecks()...)
 	checks = append(checks, c.haChecks()...)
+	checks = append(checks, c.proxyChecks()...)
 	checks = append(checks, c.snsChecks()...)
 	for _, check := range checks {
 		if check.bad {

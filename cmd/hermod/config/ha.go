@@ -17,8 +17,10 @@ type HA struct {
 	SecretFile string   `koanf:"secret_file"` // the same from a file
 	CertFile   string   `koanf:"cert_file"`   // of this node, for the other nodes; "" is a throw-away one
 	KeyFile    string   `koanf:"key_file"`
-	CAFile     string   `koanf:"ca_file"` // who signs the certificates of all nodes
-	Witness    bool     `koanf:"witness"` // votes and keeps the log; never serves
+	CAFile     string   `koanf:"ca_file"`     // who signs the certificates of all nodes
+	Witness    bool     `koanf:"witness"`     // votes and keeps the end of the log; never serves, holds no messages
+	WitnessLog Size     `koanf:"witness_log"` // the most log that a witness keeps for a full node that is away; at least 128MiB
+	Standby    string   `koanf:"standby"`     // what a standby does with clients: refuse, or relay them to the active node
 	LogKeep    Size     `koanf:"log_keep"`
 	SeedRate   Size     `koanf:"seed_rate"` // bytes a second that filling a new node may take; 0: no bound
 }
@@ -35,6 +37,8 @@ func haDefaults() map[string]any {
 		"ha.key_file":       "",
 		"ha.ca_file":        "",
 		"ha.witness":        false,
+		"ha.witness_log":    "4GiB",
+		"ha.standby":        "refuse",
 		"ha.log_keep":       "1GiB",
 		"ha.seed_rate":      "0B",
 		"node.clock_offset": "0s",
@@ -57,6 +61,10 @@ func (c *Config) haChecks() []check {
 		{h.Advertise == "" && (host == "" || host == "0.0.0.0" || host == "::") && len(h.Peers) > 0,
 			"ha.advertise: needed when ha.bind names no host"},
 		{h.Witness && len(h.Peers) == 0, "ha.witness: needs ha.peers"},
+		{h.Witness && len(h.Peers) > 0 && (h.Peers[0] == h.Bind || h.Peers[0] == h.Advertise),
+			"ha.witness: the first of ha.peers founds the cluster and must be a full node"},
+		{h.Standby != "refuse" && h.Standby != "relay", "ha.standby: refuse or relay"},
+		{h.WitnessLog < 128<<20, "ha.witness_log: at least 128MiB"},
 	}
 	for _, p := range h.Peers {
 		_, _, err := net.SplitHostPort(p)

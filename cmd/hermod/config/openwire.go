@@ -26,6 +26,7 @@ type OpenWire struct {
 	UserIDs          bool     `koanf:"populate_user_id"`        // write the name of its user into every message, as JMSXUserID
 	ConnectedBrokers []string `koanf:"connected_brokers"`       // URLs of other brokers that clients with failover: are told of
 	Rebalance        bool     `koanf:"rebalance_clients"`       // and asked to spread over
+	UpdateClients    bool     `koanf:"update_cluster_clients"`  // on a cluster: tell clients with failover: of the other nodes, unless connected_brokers does
 	MaxInactivity    int      `koanf:"max_inactivity_duration"` // ms after which silent clients are gone, offered to them; 0 is never
 	BrokerURL        string   `koanf:"broker_url"`              // as clients are told; "" is none
 }
@@ -48,6 +49,7 @@ func openwireDefaults() map[string]any {
 		"openwire.last_image":               []string{},
 		"openwire.connected_brokers":        []string{},
 		"openwire.rebalance_clients":        false,
+		"openwire.update_cluster_clients":   true,
 		"openwire.max_inactivity_duration":  30000,
 		"openwire.broker_url":               "",
 	}

@@ -10,6 +10,7 @@ type SNS struct {
 	BaseURL            string   `koanf:"base_url"`             // in links of confirmations and notifications; "" is aws.base_url, or this host
 	Allow              []string `koanf:"allow"`                // networks that HTTP endpoints may be in; empty: all
 	Deny               []string `koanf:"deny"`                 // networks they may not be in, whatever allow says
+	CAFile             string   `koanf:"ca_file"`              // authorities of HTTPS endpoints and the mail server, beside those of the system
 	Timeout            string   `koanf:"timeout"`              // of one attempt to deliver
 	Workers            int      `koanf:"workers"`              // attempts at a time
 	EnforceQueuePolicy bool     `koanf:"enforce_queue_policy"` // an SQS queue gets a topic's messages only if its policy allows it
@@ -27,7 +28,7 @@ type SNSMail struct {
 	From     string `koanf:"from"`
 	User     string `koanf:"user"`
 	Password string `koanf:"password"`
-	TLS      string `koanf:"tls"` // off, starttls or on
+	TLS      string `koanf:"tls"` // off, starttls (if offered), required (STARTTLS or nothing) or on
 }
 
 // SNSWebhooks are the URLs that take notifications for protocols whose
@@ -44,6 +45,7 @@ func snsDefaults() map[string]any {
 		"aws.sns.base_url":             "",
 		"aws.sns.allow":                []string{},
 		"aws.sns.deny":                 []string{"169.254.0.0/16", "fe80::/10"}, // where clouds answer with credentials
+		"aws.sns.ca_file":              "",
 		"aws.sns.timeout":              "15s",
 		"aws.sns.workers":              256,
 		"aws.sns.sign_queues":          true,
@@ -73,7 +75,7 @@ func (c *Config) snsChecks() []check {
 		{badDuration(s.Retention), "aws.sns.retention: a duration such as 336h"},
 		{badDuration(s.ParkedRetry), "aws.sns.parked_retry: a duration such as 10m"},
 		{s.Workers < 1, "aws.sns.workers: 1 or more"},
-		{!oneOf(s.Mail.TLS, "off", "starttls", "on"), "aws.sns.mail.tls: off, starttls or on"},
+		{!oneOf(s.Mail.TLS, "off", "starttls", "required", "on"), "aws.sns.mail.tls: off, starttls, required or on"},
 	}
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# STOMP with the Ruby, Perl and PHP clients that Debian packages: log in, send,
+# STOMP-41: STOMP with the Ruby, Perl and PHP clients that Debian packages: log in, send,
 # receive, acknowledge, receipt. The packages are installed when they are missing
 # and we may; otherwise a missing one is a failure in CI (CI=1) and left out
 # elsewhere. STOMP_ADDR is host:port of the broker.

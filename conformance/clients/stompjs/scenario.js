@@ -1,5 +1,5 @@
 'use strict';
-// The main chapters of the STOMP checklist, walked through with stompjs, each
+// STOMP-39: the main chapters of the STOMP checklist, walked through with stompjs, each
 // over TCP (STOMP_ADDR, host:port) and over WebSocket (STOMP_WS, a URL). Prints
 // one line; exits 1 when a chapter failed.
 

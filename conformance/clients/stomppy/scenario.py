@@ -1,4 +1,4 @@
-"""The main chapters of the STOMP checklist, walked through with stomp.py.
+"""STOMP-40: the main chapters of the STOMP checklist, walked through with stomp.py.
 
 STOMP_ADDR is host:port of the broker. Prints one line; exits 1 when a chapter
 failed.

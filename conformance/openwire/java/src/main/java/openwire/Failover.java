@@ -30,6 +30,7 @@ import org.apache.activemq.command.ActiveMQQueue;
 import org.apache.activemq.command.ActiveMQTopic;
 import org.apache.activemq.command.BrokerInfo;
 import org.apache.activemq.command.ConnectionControl;
+import org.apache.activemq.transport.failover.FailoverTransport;
 
 /** OW-70 to OW-72 and OW-75: the client's failover transport, and coming and going. */
 final class Failover extends Scenario {
@@ -349,6 +350,32 @@ final class Failover extends Scenario {
         check(!control.isClose() && !control.isExit(), "asked to leave: " + control);
     }
 
+    @Line(value = "OW-72", alone = true, cluster = true)
+    void clientOfOneNodeLearnsOfTheOthers() throws Exception {
+        ActiveMQConnection c = connectTo(failover());
+        FailoverTransport transport = c.getTransport().narrow(FailoverTransport.class);
+        java.lang.reflect.Field updated = FailoverTransport.class.getDeclaredField("updated");
+        updated.setAccessible(true);
+        eventually("it is told of three nodes", () -> ((List<?>) updated.get(transport)).size() == 3, () -> updated.get(transport).toString());
+        check(((List<?>) updated.get(transport)).contains(java.net.URI.create(Broker.URL)), updated.get(transport) + " without " + Broker.URL);
+        Session s = auto(c);
+        Queue q = new ActiveMQQueue(unique());
+        MessageProducer p = s.createProducer(q);
+        for (int i = 0; i < 50; i++) {
+            p.send(s.createTextMessage("" + i));
+        }
+        Broker.kill();
+        for (int i = 50; i < 100; i++) {
+            p.send(s.createTextMessage("" + i));
+        }
+        check(!transport.getConnectedTransportURI().toString().startsWith(Broker.URL), "connected to " + transport.getConnectedTransportURI());
+        MessageConsumer consumer = s.createConsumer(q);
+        for (int i = 0; i < 100; i++) {
+            equal("" + i, nextText(consumer), "message");
+        }
+        expectNone(consumer);
+    }
+
     @Line("OW-72")
     void deadMemberOfTheListIsPassedOver() throws Exception {
         Proxy gone = new Proxy();
@@ -416,14 +443,22 @@ final class Failover extends Scenario {
         expectDepth(q, 0);
     }
 
+    /**
+     * CHURN_SECONDS and CHURN_CONNECTIONS say how long and how many; CHURN_RATE bounds how many are opened in a second.
+     * What the broker holds is printed every minute.
+     */
     @Line(value = "OW-75", alone = true, raw = true, limit = 4200)
     void churnLeavesNothing() throws Exception {
         int seconds = Integer.parseInt(Broker.env("CHURN_SECONDS", "20"));
         int held = Integer.parseInt(Broker.env("CHURN_CONNECTIONS", "500"));
         Queue q = new ActiveMQQueue(unique());
-        churn(q, held, 1);
+        churn(q, held, 1, n -> { });
         Map<String, Long> before = settled();
-        AtomicInteger opened = churn(q, held, seconds);
+        AtomicInteger opened = churn(q, held, seconds, n -> {
+            if (seconds >= 120) {
+                System.out.printf("churn: %d opened, %s, before %s%n", n, Broker.usage(), before);
+            }
+        });
         eventually("goroutines and memory come back", () -> {
             Map<String, Long> now = Broker.usage();
             return TopicsTempBrowse.grown(before, now, "goroutines") <= 10
@@ -432,6 +467,10 @@ final class Failover extends Scenario {
         }, () -> "before " + before + ", now " + Broker.usage());
         check(opened.get() > held, "only " + opened + " connections in " + seconds + " s");
         System.out.printf("    %d connections in %d s, %d held; before %s, after %s%n", opened.get(), seconds, held, before, Broker.usage());
+    }
+
+    private interface Watch {
+        void look(int opened) throws Exception;
     }
 
     /** Usage once it no longer falls. */
@@ -449,61 +488,81 @@ final class Failover extends Scenario {
     }
 
     /** Holds so many connections, closing the oldest for each new one, until the time is up; then closes all. */
-    private static AtomicInteger churn(Queue q, int held, int seconds) throws Exception {
+    private AtomicInteger churn(Queue q, int held, int seconds, Watch everyMinute) throws Exception {
         int workers = 10;
+        int rate = Integer.parseInt(Broker.env("CHURN_RATE", "0"));
         AtomicInteger opened = new AtomicInteger();
         AtomicReference<Throwable> failure = new AtomicReference<>();
-        long end = System.nanoTime() + seconds * 1_000_000_000L;
+        long began = System.nanoTime();
+        long end = began + seconds * 1_000_000_000L;
         List<Thread> threads = new ArrayList<>();
+        ActiveMQConnection reader = (ActiveMQConnection) factory(url()).createConnection();
+        reader.start();
+        MessageConsumer drain = auto(reader).createConsumer(q); // what is sent must not be taken for growth
+        drain.setMessageListener(m -> { });
         for (int w = 0; w < workers; w++) {
             Thread t = new Thread(() -> {
                 Deque<ActiveMQConnection> ring = new ArrayDeque<>();
                 try {
-                    while (System.nanoTime() < end || ring.size() < held / workers) {
-                        ActiveMQConnection c = (ActiveMQConnection) factory(url()).createConnection();
-                        c.start();
-                        ring.add(c);
-                        int n = opened.incrementAndGet();
-                        Session s = n % 3 == 0 ? transacted(c) : auto(c);
-                        if (n % 2 == 0) {
-                            MessageProducer p = s.createProducer(q);
-                            p.setDeliveryMode(n % 4 == 0 ? DeliveryMode.PERSISTENT : DeliveryMode.NON_PERSISTENT);
-                            p.send(s.createTextMessage("x"));
+                    while (failure.get() == null && (System.nanoTime() < end || ring.size() < held / workers)) {
+                        if (rate > 0 && ring.size() == held / workers) {
+                            long early = began + opened.get() * 1_000_000_000L / rate - System.nanoTime();
+                            pause(Math.max(early, 0) / 1_000_000);
                         }
-                        if (n % 5 == 0) {
-                            s.createTemporaryQueue();
-                            s.createConsumer(s.createTopic("OW.churn"));
-                        }
-                        if (n % 7 == 0) {
-                            s.createConsumer(q).receiveNoWait();
-                        }
-                        if (ring.size() > held / workers) {
-                            ring.poll().close();
-                        }
+                        comeAndGo(ring, q, opened.incrementAndGet(), held / workers, failure);
                     }
                     while (!ring.isEmpty()) {
                         ring.poll().close();
                     }
                 } catch (Throwable e) {
-                    failure.compareAndSet(null, e);
+                    failure.compareAndSet(null, new AssertionError("after " + opened + " connections, "
+                            + (System.nanoTime() - began) / 1_000_000 + " ms", e));
                 }
             });
             threads.add(t);
             t.start();
         }
+        long minute = began + 60_000_000_000L;
         for (Thread t : threads) {
-            t.join();
+            while (t.isAlive()) {
+                t.join(1000);
+                if (System.nanoTime() > minute) {
+                    minute += 60_000_000_000L;
+                    everyMinute.look(opened.get());
+                }
+            }
         }
         if (failure.get() != null) {
-            throw new AssertionError("a connection failed after " + opened, failure.get());
+            throw new AssertionError("a connection failed", failure.get());
         }
-        ActiveMQConnection c = (ActiveMQConnection) factory(url()).createConnection();
-        c.start();
-        MessageConsumer drain = auto(c).createConsumer(q);
-        while (drain.receive(SILENCE) != null) {
-            continue;
-        }
-        c.close();
+        eventually("all is read", () -> browse(q).isEmpty());
+        reader.close();
         return opened;
+    }
+
+    /** Opens the nth connection, does a little with it, and closes the oldest if there are enough. */
+    private static void comeAndGo(Deque<ActiveMQConnection> ring, Queue q, int n, int held, AtomicReference<Throwable> failure) throws Exception {
+        ActiveMQConnection c = (ActiveMQConnection) factory(url()).createConnection();
+        long born = System.nanoTime();
+        c.setExceptionListener(e -> failure.compareAndSet(null, new AssertionError("connection " + n + " broke, "
+                + (System.nanoTime() - born) / 1_000_000 + " ms old", e)));
+        c.start();
+        ring.add(c);
+        Session s = n % 3 == 0 ? transacted(c) : auto(c);
+        if (n % 2 == 0) {
+            MessageProducer p = s.createProducer(q);
+            p.setDeliveryMode(n % 4 == 0 ? DeliveryMode.PERSISTENT : DeliveryMode.NON_PERSISTENT);
+            p.send(s.createTextMessage("x"));
+        }
+        if (n % 5 == 0) {
+            s.createTemporaryQueue();
+            s.createConsumer(s.createTopic("OW.churn"));
+        }
+        if (n % 7 == 0) {
+            s.createConsumer(q).receiveNoWait();
+        }
+        if (ring.size() > held) {
+            ring.poll().close();
+        }
     }
 }

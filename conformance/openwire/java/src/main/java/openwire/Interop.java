@@ -1,14 +1,7 @@
 package openwire;
 
-import java.io.BufferedInputStream;
-import java.io.ByteArrayOutputStream;
-import java.io.EOFException;
-import java.io.InputStream;
-import java.io.OutputStream;
-import java.net.Socket;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
-import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
@@ -38,85 +31,6 @@ import org.eclipse.paho.client.mqttv3.persist.MemoryPersistence;
 final class Interop extends Scenario {
     private static final String TEXT = "caf\u00e9 \ud83d\ude00 \u4e2d";
     private static final byte[] BYTES = {0, 1, (byte) 0xff, (byte) 0xfe, 10, 0};
-
-    /** A STOMP 1.2 client of a few lines. */
-    private static final class Stomp implements AutoCloseable {
-        private final Socket socket;
-        private final InputStream in;
-        private final OutputStream out;
-
-        record Frame(String command, Map<String, String> headers, byte[] body) {
-            String text() {
-                return new String(body, StandardCharsets.UTF_8);
-            }
-        }
-
-        Stomp() throws Exception {
-            String[] address = Broker.address("STOMP_ADDR").split(":");
-            socket = new Socket(address[0], Integer.parseInt(address[1]));
-            socket.setSoTimeout((int) PATIENCE);
-            in = new BufferedInputStream(socket.getInputStream());
-            out = socket.getOutputStream();
-            send("CONNECT", new byte[0], "accept-version:1.2", "host:/", "login:" + Broker.USER, "passcode:" + Broker.PASSWORD);
-            equal("CONNECTED", read().command(), "answer to CONNECT");
-        }
-
-        void send(String command, byte[] body, String... headers) throws Exception {
-            ByteArrayOutputStream frame = new ByteArrayOutputStream();
-            frame.write((command + "\n" + String.join("\n", headers) + "\n\n").getBytes(StandardCharsets.UTF_8));
-            frame.write(body);
-            frame.write(0);
-            out.write(frame.toByteArray());
-            out.flush();
-        }
-
-        Frame read() throws Exception {
-            String command;
-            do {
-                command = line();
-            } while (command.isEmpty());
-            Map<String, String> headers = new LinkedHashMap<>();
-            for (String line; !(line = line()).isEmpty(); ) {
-                int colon = line.indexOf(':');
-                headers.putIfAbsent(line.substring(0, colon), line.substring(colon + 1));
-            }
-            ByteArrayOutputStream body = new ByteArrayOutputStream();
-            String length = headers.get("content-length");
-            if (length != null) {
-                body.write(in.readNBytes(Integer.parseInt(length)));
-                in.read();
-            } else {
-                for (int b; (b = in.read()) > 0; ) {
-                    body.write(b);
-                }
-            }
-            return new Frame(command, headers, body.toByteArray());
-        }
-
-        private String line() throws Exception {
-            ByteArrayOutputStream line = new ByteArrayOutputStream();
-            for (int b; (b = in.read()) != '\n'; ) {
-                if (b < 0) {
-                    throw new EOFException("STOMP connection ended");
-                }
-                if (b != '\r' && b != 0) {
-                    line.write(b);
-                }
-            }
-            return line.toString(StandardCharsets.UTF_8);
-        }
-
-        /** Subscribes and waits until the broker has done so. */
-        void subscribe(String destination) throws Exception {
-            send("SUBSCRIBE", new byte[0], "id:1", "destination:" + destination, "ack:auto", "receipt:r");
-            equal("RECEIPT", read().command(), "answer to SUBSCRIBE");
-        }
-
-        @Override
-        public void close() throws Exception {
-            socket.close();
-        }
-    }
 
     @Line("OW-73")
     void textAndBytesToStomp() throws Exception {

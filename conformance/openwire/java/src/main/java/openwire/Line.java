@@ -17,6 +17,9 @@ import java.lang.annotation.Target;
     /** Raw bytes, the same for every client: only the first generation runs it. */
     boolean raw() default false;
 
+    /** Needs a cluster, whose active node {@link Broker#kill} ends; runs with CLUSTER=on, when nothing else does. */
+    boolean cluster() default false;
+
     /** Seconds after which it has failed. */
     int limit() default 90;
 }

@@ -22,12 +22,13 @@ import java.util.regex.Pattern;
  * seconds. A failure is followed by indented lines. Ends with "N passed, N failed, N skipped".
  *
  * Environment: RUN, a regular expression over "OW-16 ProduceAndConsume.method"; THREADS, how many scenarios run side
- * by side; RAW=off leaves those out that do not depend on the client; and what {@link Broker} reads.
+ * by side; RAW=off leaves those out that do not depend on the client; CLUSTER=on runs those that need one; and what
+ * {@link Broker} reads.
  */
 public final class Runner {
     private static final List<Class<? extends Scenario>> CHAPTERS = List.of(
             WireAndConnection.class, HostileInput.class, ProduceAndConsume.class, Transactions.class,
-            TopicsTempBrowse.class, Policies.class, Failover.class, Interop.class, PooledApplication.class);
+            TopicsTempBrowse.class, Policies.class, Failover.class, Interop.class, StompAndJms.class, PooledApplication.class);
 
     private record Case(Class<? extends Scenario> chapter, Method method, Line line) {
         String title() {
@@ -48,6 +49,7 @@ public final class Runner {
         readDeviations();
         Pattern wanted = Pattern.compile(System.getenv().getOrDefault("RUN", ""));
         boolean raw = !"off".equals(System.getenv("RAW"));
+        boolean cluster = "on".equals(System.getenv("CLUSTER"));
         List<Case> beside = new ArrayList<>();
         List<Case> alone = new ArrayList<>();
         for (Class<? extends Scenario> chapter : CHAPTERS) {
@@ -55,7 +57,7 @@ public final class Runner {
             Arrays.sort(methods, Comparator.comparing(Method::getName));
             for (Method m : methods) {
                 Line line = m.getAnnotation(Line.class);
-                if (line == null || (line.raw() && !raw)) {
+                if (line == null || line.cluster() != cluster || (line.raw() && !raw)) {
                     continue;
                 }
                 Case c = new Case(chapter, m, line);

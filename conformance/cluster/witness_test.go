@@ -1,0 +1,193 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/hermodmq/hermod/conformance/harness"
+)
+
+// voter is the index of the witness in a cluster of two full nodes and one.
+const voter = 2
+
+func withWitness(nodes []*node) {
+	nodes[voter].extra = append(nodes[voter].extra, "ha.witness=true")
+}
+
+// killWhileAway kills the leader when the other full node has been away, so
+// that besides the dead leader only the witness has what was confirmed last,
+// and brings the other one back. Every other time the witness restarts, too.
+func killWhileAway(ctx context.Context, w *world, rng *rand.Rand) error {
+	l, err := w.serving()
+	if err != nil {
+		return err
+	}
+	other := 1 - l
+	if err := w.settleDown(); err != nil { // else there may be no quorum without it
+		return err
+	}
+	w.nodes[other].broker.Kill()
+	rest(ctx, time.Second+someTime(rng, 2*time.Second))
+	w.nodes[l].broker.Kill()
+	again := []int{other}
+	if rng.IntN(2) == 0 {
+		w.nodes[voter].broker.Kill()
+		again = append(again, voter)
+	}
+	if err := w.start(again...); err != nil {
+		return err
+	}
+	next, err := w.serving()
+	if err != nil {
+		return err
+	}
+	if next != other {
+		return fmt.Errorf("%s serves, not %s", w.nodes[next].name, w.nodes[other].name)
+	}
+	rest(ctx, someTime(rng, time.Second))
+	return w.start(l)
+}
+
+// TestNothingConfirmedIsLostWithAWitness is TestNothingConfirmedIsLost with two
+// full nodes and a witness.
+func TestNothingConfirmedIsLostWithAWitness(t *testing.T) {
+	w := newWorld(t, withWitness)
+	rounds := number("CLUSTER_ROUNDS", 8)
+	t.Logf("seed: CLUSTER_SEED=%d CLUSTER_ROUNDS=%d, namespaces: %v", w.seed, rounds, w.net != nil)
+	away := fault{"kill the leader while the other full node is away", false, killWhileAway}
+	list := faults
+	for range len(faults) {
+		list = append(list[:len(list):len(list)], away)
+	}
+	w.endure(t, rounds, list)
+	for i := range w.nodes {
+		if h, err := w.health(i); i == voter && (err != nil || h.Serving || h.Role == "leader") {
+			t.Errorf("the witness says %+v (%v)", h, err)
+		}
+	}
+	w.holdsNothing(t, 256<<20)
+}
+
+// holdsNothing fails if the witness has a store, or more than so many bytes.
+func (w *world) holdsNothing(t *testing.T, most int64) {
+	t.Helper()
+	var size int64
+	err := filepath.WalkDir(w.nodes[voter].dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			if os.IsNotExist(err) { // log files come and go
+				return nil
+			}
+			return err
+		}
+		if d.IsDir() && strings.HasPrefix(d.Name(), "store") {
+			t.Errorf("the witness has %s", path)
+		}
+		if info, err := d.Info(); err == nil && d.Type().IsRegular() {
+			size += info.Size()
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the witness's folder has %d MiB", size>>20)
+	if size > most {
+		t.Errorf("the witness's folder has %d bytes, more than %d", size, most)
+	}
+}
+
+// TestAWitnessKeepsLittle: its disk stays small however much goes through the
+// cluster, and also while it restarts.
+func TestAWitnessKeepsLittle(t *testing.T) {
+	w := newWorld(t, withWitness)
+	l := w.leader(serveLimit)
+	const (
+		size  = 100 << 10
+		count = 5000
+	)
+	ch, cut, err := w.channel(w.addresses(portAMQP, l)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cut()
+	if err := ch.Confirm(false); err != nil {
+		t.Fatal(err)
+	}
+	payload := make([]byte, size)
+	var open []*amqp.DeferredConfirmation
+	for i := range count {
+		d, err := ch.PublishWithDeferredConfirm("", queuePlain, false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: payload})
+		if err != nil {
+			t.Fatalf("message %d: %v\n%s", i, err, w.logs())
+		}
+		if open = append(open, d); len(open) < 200 {
+			continue
+		}
+		for _, d := range open {
+			if !(pending{d}).acked(answerTimeout) {
+				t.Fatalf("no confirm\n%s", w.logs())
+			}
+		}
+		open = open[:0]
+		if i == 2*count/5-1 {
+			w.nodes[voter].broker.Kill()
+			if err := w.start(voter); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := w.settleDown(); err != nil {
+		t.Fatal(err)
+	}
+	small := harness.Poll(20*time.Second, func() bool { return w.logBytes(voter) < 128<<20 })
+	if !small {
+		t.Errorf("the witness's log has %d bytes", w.logBytes(voter))
+	}
+	w.holdsNothing(t, 300<<20)
+
+	resp, err := w.http.Get("http://" + net.JoinHostPort(w.nodes[voter].addr, portMetrics) + "/health")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if err != nil || resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(text), `"status":"witness"`) {
+		t.Errorf("health of the witness: %d %s (%v)", resp.StatusCode, text, err)
+	}
+	if out, err := w.nodes[l].broker.CTL("cluster", "status"); err != nil || !strings.Contains(out, "witness") {
+		t.Errorf("cluster status: %s (%v)", out, err)
+	}
+	if out, err := w.nodes[l].broker.CTL("cluster", "transfer", w.nodes[voter].name); err == nil {
+		t.Errorf("the witness was made the active node: %s", out)
+	}
+	if out, err := w.nodes[voter].broker.CTL("list_queues"); err == nil {
+		t.Errorf("the witness lists queues: %s", out)
+	}
+}
+
+// logBytes is the size of a node's log, by its own account.
+func (w *world) logBytes(i int) int64 {
+	resp, err := w.http.Get("http://" + net.JoinHostPort(w.nodes[i].addr, portMetrics) + "/health")
+	if err != nil {
+		return 1 << 62
+	}
+	defer func() { _ = resp.Body.Close() }()
+	h := struct {
+		Bytes int64 `json:"log_bytes"`
+	}{1 << 62}
+	_ = json.NewDecoder(resp.Body).Decode(&h) // the size says so
+	return h.Bytes
+}

@@ -1,0 +1,103 @@
+package openwire
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hermodmq/hermod/conformance/harness"
+)
+
+// clusterPatience bounds the wait for three nodes to be a cluster.
+const clusterPatience = 60 * time.Second
+
+// members is a cluster as scenarios control it: what they kill is its active
+// node.
+type members []*harness.Broker
+
+func (m members) start() error { return errors.New("a cluster's nodes are not started again") }
+func (m members) usage() (map[string]int64, error) {
+	return nil, errors.New("a cluster is not measured")
+}
+
+func (m members) kill() error {
+	l := m.leader(1)
+	if l == nil {
+		return errors.New("no node serves")
+	}
+	l.Kill()
+	return nil
+}
+
+// leader is the node that serves while so many voters hold everything.
+func (m members) leader(redundant int) *harness.Broker {
+	for _, b := range m {
+		text, err := fetch("http://" + b.Addr("metrics") + "/health") // an error but on the active node
+		var h struct {
+			Redundant int `json:"redundant"`
+		}
+		if err == nil && json.Unmarshal([]byte(text), &h) == nil && h.Redundant >= redundant {
+			return b
+		}
+	}
+	return nil
+}
+
+// TestCluster runs the scenarios that need a cluster, with the first client.
+func TestCluster(t *testing.T) {
+	g := wantedGenerations(t)[0]
+	g.compile(t)
+	const nodes = 3
+	var peers []string
+	host := func(i int) string { return fmt.Sprintf("127.78.0.%d", i+1) }
+	for i := range nodes {
+		peers = append(peers, host(i)+":27690")
+	}
+	m := make(members, nodes)
+	errs := make(chan error, nodes)
+	dir := t.TempDir()
+	for i := range m {
+		go func() {
+			b, err := harness.Start(harness.Options{DataDir: filepath.Join(dir, host(i)), Set: []string{
+				fmt.Sprint("node.name=n", i+1), "ha.enabled=true", "ha.bind=" + peers[i], "ha.peers=" + strings.Join(peers, ","), "ha.secret=conformance-openwire-secret",
+				"listeners.openwire.address=" + host(i) + ":27691", "listeners.metrics.address=" + host(i) + ":27692",
+				"listeners.amqp.address=off", "listeners.aws.address=off",
+			}})
+			m[i] = b
+			errs <- err
+		}()
+	}
+	var failed error
+	for range m {
+		failed = errors.Join(failed, <-errs)
+	}
+	t.Cleanup(func() {
+		for _, b := range m {
+			if b == nil {
+				continue
+			}
+			if t.Failed() {
+				t.Logf("a node's last words:\n%s", b.Log())
+			}
+			b.Kill()
+		}
+	})
+	if failed != nil {
+		t.Fatal(failed)
+	}
+	var active *harness.Broker
+	if !harness.Poll(clusterPatience, func() bool { active = m.leader(nodes); return active != nil }) {
+		t.Fatal("no cluster within", clusterPatience)
+	}
+	g.java(t, []string{"BROKER_KIND=hermod", "BROKER_URL=tcp://" + hostOf(active) + ":27691", "CONTROL=" + serve(t, m), "CLUSTER=on"})
+}
+
+// hostOf is the address of a node.
+func hostOf(b *harness.Broker) string {
+	host, _, _ := strings.Cut(b.Addr("metrics"), ":")
+	return host
+}
