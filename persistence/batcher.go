@@ -30,9 +30,10 @@ type wait struct {
 
 // batcher turns batches into entries. Whoever appends encodes straight into
 // the entry that is being filled, under one short lock; the proposer takes
-// what is there whenever fewer than Options.InFlight entries are on their way.
-// That is the whole group commit: the longer a commit takes, the more the next
-// entry holds, and no timer is needed.
+// what is there whenever fewer than Options.InFlight entries are on their way
+// and, if that is no full entry, a PacedLog is ready to write it. That is the
+// whole group commit: the longer a commit takes, the more the next entry holds,
+// and no timer is needed.
 type batcher struct {
 	entrySize int
 	inFlight  int
@@ -249,15 +250,29 @@ func (q *batcher) newEntry(size int) *pendingEntry {
 	return e
 }
 
+// partial waits until there is something to propose and reports whether it is
+// no full entry.
+func (q *batcher) partial() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.await()
+	return !q.stopped && len(q.ready) == 0
+}
+
+// await waits for an entry and a slot. q.mu is held.
+func (q *batcher) await() {
+	for !q.stopped && (len(q.proposed) >= q.inFlight || len(q.ready) == 0 && q.cur == nil) {
+		q.sleeping = true
+		q.work.Wait()
+	}
+}
+
 // next waits for an entry and a slot and moves the entry to those proposed.
 // nil means that the batcher was stopped.
 func (q *batcher) next() *pendingEntry {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for !q.stopped && (len(q.proposed) >= q.inFlight || len(q.ready) == 0 && q.cur == nil) {
-		q.sleeping = true
-		q.work.Wait()
-	}
+	q.await()
 	if q.stopped {
 		return nil
 	}

@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	modelSeeds = 12
-	modelSteps = 400
-	markerKind = "marker" // a definition in every batch that counts batches
+	modelSeeds     = 12
+	modelSeedsSlow = 1
+	modelSteps     = 400
+	markerKind     = "marker" // a definition in every batch that counts batches
 )
 
 // model is what the store should hold, as plainly as can be.
@@ -124,7 +125,11 @@ type history struct {
 
 func testModel(w *world) {
 	h := &history{world: w, now: newModel(), base: newModel(), fresh: 1}
-	for seed := range uint64(modelSeeds) {
+	seeds := uint64(modelSeeds)
+	if w.Slow {
+		seeds = modelSeedsSlow
+	}
+	for seed := range seeds {
 		h.rnd = rand.New(rand.NewPCG(seed, 1))
 		for range modelSteps {
 			h.step()

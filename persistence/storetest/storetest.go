@@ -29,6 +29,10 @@ type Opened struct {
 	// for a store that forgets.
 	Crash func() broker.Store
 
+	// Slow says that Reopen and Crash take long, so that the random histories
+	// are fewer.
+	Slow bool
+
 	// Hold stops commits until the function it returns is called; nil if the
 	// store has no such thing.
 	Hold func() (release func())
