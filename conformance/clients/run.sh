@@ -5,7 +5,7 @@
 #   AMQP_URL set:   that broker (HTTP_PORT: its management port, for the Go
 #                   client's recovery tests)
 #   otherwise:      hermod, the binary HERMOD_BIN, started here on free ports
-#   CLIENTS:        which to run (default "go node java python celery stomppy stompjs debian mqtt boto3 botoquery awsjs celerysqs snsboto3 snsjs")
+#   CLIENTS:        which to run (default "go node java python celery stomppy stompjs debian mqtt boto3 botoquery awsjs awsjava celerysqs snsboto3 snsjs")
 #
 # With AMQP_URL, STOMP_ADDR (host:port) and STOMP_WS (a URL) name the STOMP
 # listeners of that broker and AWS_ENDPOINT (a URL) its AWS services; without
@@ -53,13 +53,13 @@ fi
 export AMQP_URL HTTP_PORT=${HTTP_PORT:-} STOMP_ADDR=${STOMP_ADDR:-} STOMP_WS=${STOMP_WS:-} AWS_ENDPOINT=${AWS_ENDPOINT:-}
 
 passed=0 failed=0
-declare -A needs=([go]=go [node]=npm [java]=mvn [python]=python3 [celery]=python3 [stomppy]=python3 [stompjs]=npm [debian]=bash [mqtt]=npm [boto3]=python3 [botoquery]=python3 [awsjs]=npm [celerysqs]=python3 [snsboto3]=python3 [snsjs]=npm)
-for client in ${CLIENTS:-go node java python celery stomppy stompjs debian mqtt boto3 botoquery awsjs celerysqs snsboto3 snsjs}; do
+declare -A needs=([go]=go [node]=npm [java]=mvn [python]=python3 [celery]=python3 [stomppy]=python3 [stompjs]=npm [debian]=bash [mqtt]=npm [boto3]=python3 [botoquery]=python3 [awsjs]=npm [awsjava]=mvn [celerysqs]=python3 [snsboto3]=python3 [snsjs]=npm)
+for client in ${CLIENTS:-go node java python celery stomppy stompjs debian mqtt boto3 botoquery awsjs awsjava celerysqs snsboto3 snsjs}; do
 	if [[ $client == stomp* || $client == debian ]] && [ -z "$STOMP_ADDR" ]; then
 		echo "$client: no STOMP listener named"
 		continue
 	fi
-	if [[ $client == boto* || $client == awsjs || $client == celerysqs || $client == sns* ]] && [ -z "$AWS_ENDPOINT" ]; then
+	if [[ $client == boto* || $client == awsj* || $client == celerysqs || $client == sns* ]] && [ -z "$AWS_ENDPOINT" ]; then
 		echo "$client: no AWS endpoint named"
 		continue
 	fi
