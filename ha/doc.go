@@ -18,7 +18,8 @@
 //
 // Options.Dir holds lock, meta (raft-wal's list of segments, raft's term and
 // vote), snapshot (the manifest), the segments NNN.wal of raft-wal and spare
-// ones. Segments are zeroed before first use and recycled after a Cut, because
+// ones; on a witness that must begin anew also anew, the manifest to begin
+// with. Segments are zeroed before first use and recycled after a Cut, because
 // overwriting allocated blocks spares each sync the file system's journal. All
 // goes through vfs.FS, so that tests can crash every step of it.
 //

@@ -195,7 +195,7 @@ func (l *Log) diskLow() bool {
 }
 
 // lacks says, of a witness, that its log begins behind what some full voter
-// among nodes has.
+// among nodes has, or that there is none that it could help.
 func (n NodeStatus) lacks(nodes []NodeStatus) bool {
 	if !n.Witness {
 		return false
@@ -204,12 +204,16 @@ func (n NodeStatus) lacks(nodes []NodeStatus) bool {
 	if begin == 0 {
 		begin = n.Cut + 1
 	}
+	full := 0
 	for _, m := range nodes {
-		if m.Voter && !m.Witness && m.Applied+1 < begin {
+		if !m.Voter || m.Witness {
+			continue
+		}
+		if full++; m.Applied+1 < begin {
 			return true
 		}
 	}
-	return false
+	return full < 2
 }
 
 // handOver gives leadership away that a witness was elected to: raft brings the

@@ -271,6 +271,9 @@ func TestAWitnessStaysOne(t *testing.T) {
 	if err := w.log.ReceiveSeed(context.Background(), n1.addr, t.TempDir()); err == nil {
 		t.Error("a node without state was a seed")
 	}
+	// With the last other full node gone, nobody could be helped by its log.
+	must(t, w.log.Leave(context.Background(), "n2"))
+	until(t, "a witness that counts for nothing", func() bool { return n1.log.Status().Redundant == 1 })
 	w.stop()
 	opts, _ := testOptions(w.fs)
 	opts.NodeID = w.name

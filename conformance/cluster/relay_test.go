@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -313,4 +315,35 @@ func TestNothingConfirmedIsLostThroughRelays(t *testing.T) {
 	rounds := number("CLUSTER_ROUNDS", 6)
 	t.Logf("seed: CLUSTER_SEED=%d CLUSTER_ROUNDS=%d, namespaces: %v", w.seed, rounds, w.net != nil)
 	w.endure(t, rounds, faults)
+}
+
+// TestEveryListenerIsRelayed: a standby has a relaying listener for each that an
+// active node opens with the same settings, under the same name.
+func TestEveryListenerIsRelayed(t *testing.T) {
+	_, prepare := relaying(t)
+	names := func(nodes, start int, suffix string) (list []string) {
+		c := newCluster(nodes, t.TempDir(), true)
+		defer c.Close()
+		prepare(c.nodes)
+		n := c.nodes[start]
+		for i, key := range []string{"mqtt.tls_address", "mqtt.websocket_tls_address", "stomp.tls_address", "stomp.websocket_address",
+			"stomp.websocket_tls_address", "openwire.tls_address", "aws.tls_address"} {
+			n.extra = append(n.extra, "listeners."+key+"="+net.JoinHostPort(n.addr, strconv.Itoa(9001+i)))
+		}
+		if err := c.start(start); err != nil {
+			t.Fatalf("%v\n%s", err, c.logs())
+		}
+		for name := range n.broker.Listeners() {
+			if name, ok := strings.CutSuffix(name, suffix); ok && name != "metrics" && name != "peers" {
+				list = append(list, name)
+			}
+		}
+		slices.Sort(list)
+		return list
+	}
+	active := names(1, 0, "")
+	standby := names(2, 1, "-relay") // of a cluster that it looks for in vain
+	if len(active) < 14 || !slices.Equal(active, standby) {
+		t.Errorf("an active node listens as %v, a standby relays %v", active, standby)
+	}
 }

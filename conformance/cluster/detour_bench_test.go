@@ -1,0 +1,141 @@
+package cluster
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Figures of what is not the plain cluster of three: a witness in the place of
+// a full node, and clients connected to a standby that relays.
+//
+//	go test -run '^$' -bench WithWitness -benchtime 20x .
+//	go test -run '^$' -bench Relay -benchtime 3x .
+
+// detourCluster is benchCluster with settings of its own.
+func detourCluster(b *testing.B, prepare func(nodes []*node)) *world {
+	b.Helper()
+	w := &world{history: newHistory(), seed: 1, cluster: newCluster(3, b.TempDir(), false)}
+	b.Cleanup(w.Close)
+	prepare(w.nodes)
+	if err := w.start(); err != nil {
+		b.Fatalf("%v\n%s", err, w.logs())
+	}
+	if err := w.settleDown(); err != nil {
+		b.Fatal(err)
+	}
+	return w
+}
+
+// BenchmarkTakeoverWithWitness is BenchmarkTakeover with two full nodes and a
+// witness.
+func BenchmarkTakeoverWithWitness(b *testing.B) {
+	w := detourCluster(b, withWitness)
+	var gaps []time.Duration
+	for b.Loop() {
+		if !w.whole(serveLimit) {
+			b.Fatalf("not whole\n%s%s", w.states(), w.logs())
+		}
+		l := w.leader(serveLimit)
+		w.confirmOne(b, l)
+		began := time.Now()
+		if err := w.nodes[l].signal(syscall.SIGKILL); err != nil {
+			b.Fatal(err)
+		}
+		gaps = append(gaps, w.confirmOne(b, l+1).Sub(began))
+		w.nodes[l].broker.Kill()
+		if err := w.start(l); err != nil {
+			b.Fatalf("%v\n%s", err, w.logs())
+		}
+	}
+	report(b, "takeover", gaps)
+}
+
+// BenchmarkRelay compares, in turns, confirmed publishes of 1 KiB with a window
+// of 1,000 on four connections to the active node and to a standby that
+// relays, and the processor time that all nodes together spend on each.
+func BenchmarkRelay(b *testing.B) {
+	w := detourCluster(b, func(nodes []*node) {
+		for _, n := range nodes {
+			n.extra = append(n.extra, "ha.standby=relay")
+		}
+	})
+	l := w.leader(serveLimit)
+	var rates, costs [2][]float64
+	for b.Loop() {
+		for i, at := range []int{l, (l + 1) % len(w.nodes)} {
+			before := w.processorTime(b)
+			n := w.floodAt(b, at, 4, 1000, 3*time.Second)
+			rates[i] = append(rates[i], float64(n)/3)
+			costs[i] = append(costs[i], float64((w.processorTime(b)-before).Microseconds())/float64(n))
+		}
+	}
+	for i, name := range []string{"direct", "relayed"} {
+		slices.Sort(rates[i])
+		slices.Sort(costs[i])
+		b.ReportMetric(rates[i][len(rates[i])/2], name+"-msgs/s")
+		b.ReportMetric(costs[i][len(costs[i])/2], name+"-cpu-us/msg")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// floodAt publishes at one node for a while and returns how many were
+// confirmed.
+func (w *world) floodAt(b *testing.B, at, connections, size int, d time.Duration) int64 {
+	b.Helper()
+	stop, ended := make(chan struct{}), make(chan struct{})
+	var confirmed atomic.Int64
+	for range connections {
+		ch, cut, err := w.channel(w.addresses(portAMQP, at)[0])
+		if err != nil {
+			b.Fatal(err)
+		}
+		go func() {
+			flood(b, ch, queuePlain, size, stop, &confirmed)
+			cut()
+			ended <- struct{}{}
+		}()
+	}
+	<-time.After(d)
+	n := confirmed.Load()
+	close(stop)
+	for range connections {
+		<-ended
+	}
+	ch, cut, err := w.channel(w.addresses(portAMQP, at)[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer cut()
+	if _, err := ch.QueuePurge(queuePlain, false); err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
+
+// processorTime is what all nodes' processes have used, in user and system.
+func (w *world) processorTime(b *testing.B) time.Duration {
+	b.Helper()
+	var ticks int64
+	for _, n := range w.nodes {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n.broker.PID()))
+		if err != nil {
+			b.Fatal(err)
+		}
+		f := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
+		for _, field := range f[11:13] { // utime and stime, in hundredths of a second
+			v, err := strconv.ParseInt(string(field), 10, 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			ticks += v
+		}
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
