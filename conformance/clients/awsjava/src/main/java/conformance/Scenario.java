@@ -44,7 +44,7 @@ import software.amazon.awssdk.services.sqs.model.SendMessageResponse;
 
 /**
  * SQS and SNS with the AWS SDK for Java, version 2, which checks every MD5, and JMS over SQS with Amazon's messaging library.
- * AWS_ENDPOINT names the endpoint. Prints one line; exits 1 when a chapter failed.
+ * AWS_ENDPOINT names the endpoint, OPENWIRE_URL the OpenWire listener of the same broker if it has one. Prints one line; exits 1 when a chapter failed.
  */
 public final class Scenario {
   private static final URI ENDPOINT = URI.create(System.getenv("AWS_ENDPOINT"));
@@ -354,6 +354,53 @@ public final class Scenario {
     }
   }
 
+  private static jakarta.jms.Connection activeMQ(String id) throws Exception {
+    jakarta.jms.Connection c = new org.apache.activemq.ActiveMQConnectionFactory("guest", "guest", System.getenv("OPENWIRE_URL")).createConnection();
+    c.setClientID(id);
+    c.start();
+    return c;
+  }
+
+  /**
+   * SNS-51: a durable subscriber of ActiveMQ's client gets what was published over SNS while it was away, with typed properties; what it publishes to the
+   * topic reaches the queue that is subscribed over SNS, by filter.
+   */
+  private void activeMQTopic() throws Exception {
+    String name = name("");
+    String id = name("");
+    String arn = sns.createTopic(r -> r.name(name)).topicArn();
+    String url = queue();
+    String queueArn = arn(url);
+    sns.subscribe(r -> r.topicArn(arn).protocol("sqs").endpoint(queueArn).attributes(Map.of("RawMessageDelivery", "true", "FilterPolicy", "{\"from\":[\"jms\"],\"n\":[7]}")));
+    try (jakarta.jms.Connection c = activeMQ(id)) {
+      Session session = c.createSession(false, Session.AUTO_ACKNOWLEDGE);
+      session.createDurableSubscriber(session.createTopic(name), "durable");
+    }
+    var string = software.amazon.awssdk.services.sns.model.MessageAttributeValue.builder().dataType("String").stringValue("v").build();
+    var number = software.amazon.awssdk.services.sns.model.MessageAttributeValue.builder().dataType("Number").stringValue("12").build();
+    sns.publish(r -> r.topicArn(arn).message("größe").subject("a subject").messageAttributes(Map.of("s", string, "n", number)));
+    try (jakarta.jms.Connection c = activeMQ(id)) {
+      Session session = c.createSession(false, Session.AUTO_ACKNOWLEDGE);
+      jakarta.jms.Topic topic = session.createTopic(name);
+      MessageConsumer durable = session.createDurableSubscriber(topic, "durable");
+      TextMessage got = (TextMessage) durable.receive(PATIENCE);
+      equal("größe", got.getText());
+      equal("v", got.getStringProperty("s"));
+      equal(12L, got.getLongProperty("n"));
+      equal("a subject", got.getStringProperty("SNS_Subject"));
+      TextMessage sent = session.createTextMessage("from JMS");
+      sent.setStringProperty("from", "jms");
+      sent.setIntProperty("n", 7);
+      session.createProducer(topic).send(sent);
+      equal("from JMS", ((TextMessage) durable.receive(PATIENCE)).getText());
+      durable.close();
+      session.unsubscribe("durable");
+    }
+    var m = receive(url, 1).get(0);
+    equal("from JMS", m.body());
+    equal("Number.int", m.messageAttributes().get("n").dataType());
+  }
+
   public static void main(String[] args) {
     Scenario s = new Scenario();
     Map<String, Chapter> chapters = new LinkedHashMap<>();
@@ -366,6 +413,9 @@ public final class Scenario {
     chapters.put("JMS acknowledge", s::jmsAcknowledge);
     chapters.put("JMS listener", s::jmsListener);
     chapters.put("JMS groups", s::jmsGroups);
+    if (System.getenv("OPENWIRE_URL") != null && !System.getenv("OPENWIRE_URL").isEmpty()) {
+      chapters.put("ActiveMQ topic", s::activeMQTopic);
+    }
     int passed = 0;
     int failed = 0;
     for (var c : chapters.entrySet()) {
