@@ -27,8 +27,11 @@
 //
 // A single voter listens nowhere (in-memory transport), has nobody to wait for
 // and elects itself as soon as it has read its log; its timers of 50 ms only
-// set how often raft's idle loops turn. With a Stream the timers are those that
-// keep failover under two seconds: 500 ms heartbeat and election, 250 ms lease.
+// set how often raft's idle loops turn. With a Stream a follower waits 750 ms
+// to 1.5 s for a sign of life, and a leader gives up after 500 ms without a
+// majority: on two CPUs with a load of 17 heartbeats were seen to take 250 to
+// 600 ms, which a lease of 250 ms turned into elections. A leader whose
+// process ends is missed at once all the same: see succession.go.
 //
 // # Failures
 //

@@ -60,6 +60,7 @@ type Log struct {
 	members  members     // on a cluster
 	leading  atomic.Bool // Start has returned: this node is the active one
 	turnover turnover    // holds proposals during a transfer
+	pace     pace        // of proposals on a single node
 
 	startedAt int64 // Unix ns, tells one life of this node from another
 	started   atomic.Bool
@@ -77,6 +78,7 @@ func Open(opts Options) (*Log, error) {
 		opts:   opts,
 		gate:   newGate(),
 		leader: make(chan bool, 8),
+		pace:   pace{bell: make(chan struct{}, 1)},
 
 		startedAt: time.Now().UnixNano(),
 		done:      make(chan struct{}),
@@ -258,7 +260,7 @@ func (l *Log) openStore(meta *metaStore, found *contents) error {
 	if err != nil {
 		return err
 	}
-	l.store = &logStore{WAL: w, codec: codec, gate: l.gate, fail: l.fail, err: l.err, replicating: l.replicating}
+	l.store = &logStore{WAL: w, codec: codec, gate: l.gate, fail: l.fail, err: l.err, replicating: l.replicating, pace: &l.pace}
 	l.store.load(found)
 	l.store.scanned.Store(found)
 	return nil
@@ -274,8 +276,8 @@ func (l *Log) config() *raft.Config {
 	c.LocalID = raft.ServerID(l.opts.NodeID)
 	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = idleTimer, idleTimer, idleTimer
 	if l.opts.Stream != nil {
-		c.HeartbeatTimeout, c.ElectionTimeout = 500*time.Millisecond, 500*time.Millisecond
-		c.LeaderLeaseTimeout = 250 * time.Millisecond
+		c.HeartbeatTimeout, c.ElectionTimeout = l.opts.ElectionTimeout, l.opts.ElectionTimeout
+		c.LeaderLeaseTimeout = l.opts.ElectionTimeout * 2 / 3
 	}
 	c.CommitTimeout = 20 * time.Millisecond
 	c.MaxAppendEntries = maxAppendEntries
@@ -300,7 +302,7 @@ func (l *Log) openTransport() raft.Transport {
 		Stream:          l.opts.Stream,
 		MaxPool:         3,
 		MaxRPCsInFlight: 1, // pipelining wedges (raft issue 612) and gains nothing here
-		Timeout:         5 * time.Second,
+		Timeout:         l.opts.requestTimeout,
 		Logger:          l.hlogger("raft-net"),
 	})
 }
@@ -473,6 +475,7 @@ func (l *Log) Propose(data []byte) error {
 		return ErrTooLarge
 	}
 	l.turnover.enter()
+	l.pace.proposed.Add(1)
 	l.raft.Load().Apply(data, 0)
 	l.turnover.leave()
 	return l.ready()

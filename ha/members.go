@@ -373,6 +373,7 @@ func (l *Log) startMembers() {
 	if l.opts.Peers == nil {
 		return
 	}
+	l.watchLeader()
 	l.watcher.Go(func() {
 		tick := time.NewTicker(pollInterval)
 		defer tick.Stop()

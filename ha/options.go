@@ -58,6 +58,11 @@ const (
 	defaultSegmentSize = 64 << 20
 )
 
+const (
+	minElection     = 100 * time.Millisecond
+	defaultElection = 750 * time.Millisecond
+)
+
 // Options says where and how a Log works.
 type Options struct {
 	Dir     string  // created if missing; nothing else may live there
@@ -81,6 +86,13 @@ type Options struct {
 	// Stream carries raft's connections to other nodes. Nil: a single node that
 	// listens nowhere. With Peers it is Peers.
 	Stream raft.StreamLayer
+
+	// ElectionTimeout is how long the others wait for a sign of a leader that
+	// neither answers nor is known to be gone, before they elect another one;
+	// each waits up to twice as long, by chance. The leader itself gives up when
+	// it has not reached a majority for two thirds of it. 100 ms at least;
+	// default 750 ms. A single node has no use for it.
+	ElectionTimeout time.Duration
 
 	// Peers is the door to the other nodes, for membership and seeding; its
 	// Close is the Log's. Nil: none.
@@ -119,6 +131,8 @@ type Options struct {
 
 	// SeedRate bounds how many bytes a second a seeding takes; 0: no bound.
 	SeedRate int64
+
+	requestTimeout time.Duration // of raft's requests; tests shorten it
 }
 
 func (o *Options) setDefaults() error {
@@ -148,6 +162,15 @@ func (o *Options) setDefaults() error {
 	}
 	if o.SegmentSize < minSegmentSize || o.SegmentSize > maxSegmentSize {
 		return fmt.Errorf("ha: segment size %d is not between %d and %d", o.SegmentSize, minSegmentSize, maxSegmentSize)
+	}
+	if o.requestTimeout == 0 {
+		o.requestTimeout = 5 * time.Second
+	}
+	if o.ElectionTimeout == 0 {
+		o.ElectionTimeout = defaultElection
+	}
+	if o.ElectionTimeout < minElection {
+		return fmt.Errorf("ha: election timeout %v is below %v", o.ElectionTimeout, minElection)
 	}
 	if o.StallAlarm <= 0 {
 		o.StallAlarm = 2 * time.Second

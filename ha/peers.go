@@ -92,10 +92,11 @@ type Peers struct {
 	wg    sync.WaitGroup
 
 	mu       sync.Mutex
-	open     map[net.Conn]bool // inbound ones
+	open     map[net.Conn]bool // inbound ones, and those that raft dialled
 	closed   bool
 	handlers map[string]handler
 	seed     func(net.Conn)
+	raftEnd  func() // told of the end of each inbound raft connection
 	relay    func(listener string, from net.Addr) (RelayedConn, error)
 
 	relaying atomic.Int64 // open ones
@@ -247,7 +248,15 @@ func (p *Peers) prove(c *tls.Conn, client bool) error {
 func (p *Peers) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	return p.dial(ctx, string(address), forRaft)
+	c, err := p.dial(ctx, string(address), forRaft)
+	if err != nil {
+		return nil, err
+	}
+	nc := c.(*tls.Conn).NetConn()
+	if !p.track(nc) {
+		return nil, net.ErrClosed
+	}
+	return &peerConn{c.(*tls.Conn), func() { p.forget(nc) }}, nil
 }
 
 func (p *Peers) dial(ctx context.Context, address string, purpose byte) (net.Conn, error) {
@@ -341,7 +350,7 @@ func (p *Peers) welcome(nc net.Conn) {
 	switch purpose {
 	case forRaft:
 		select {
-		case p.raft <- &peerConn{c, func() { p.forget(nc) }}:
+		case p.raft <- &peerConn{c, func() { p.forget(nc); p.raftEnded() }}:
 		case <-p.done:
 			p.forget(nc)
 		}
@@ -412,7 +421,8 @@ type peerAddr string
 func (peerAddr) Network() string  { return "tcp" }
 func (a peerAddr) String() string { return string(a) }
 
-// Close closes the port and every connection that came through it.
+// Close closes the port, every connection that came through it and those that
+// raft dialled.
 func (p *Peers) Close() error {
 	p.mu.Lock()
 	if p.closed {
@@ -428,6 +438,23 @@ func (p *Peers) Close() error {
 	p.mu.Unlock()
 	p.wg.Wait()
 	return err
+}
+
+// onRaftEnd sets what is told, on raft's goroutines, when a raft connection
+// from another node has ended. It must not block.
+func (p *Peers) onRaftEnd(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.raftEnd = f
+}
+
+func (p *Peers) raftEnded() {
+	p.mu.Lock()
+	f := p.raftEnd
+	p.mu.Unlock()
+	if f != nil {
+		f()
+	}
 }
 
 // handle sets what answers control requests of a name.

@@ -50,7 +50,7 @@ func (n *storeNode) open() {
 	n.seeds, n.active = make(chan string, 1), make(chan error, 1)
 	serial := 0
 	n.log, err = Open(Options{
-		Dir: logDir, NodeID: n.name, Logger: quiet, SegmentSize: 256 << 10, Peers: n.peers, Contacts: n.contacts, Fatal: n.failed,
+		Dir: logDir, NodeID: n.name, Logger: quiet, SegmentSize: 256 << 10, Peers: n.peers, Contacts: n.contacts, Fatal: n.failed, ElectionTimeout: patientElection,
 		Seed: func(leader string) { n.seeds <- leader },
 		Snapshot: func() (Snapshot, error) {
 			serial++
@@ -156,7 +156,7 @@ func commit(t testing.TB, s *persistence.Store, from, to int) {
 		select {
 		case <-done:
 		case <-time.After(deadline):
-			t.Fatal("a batch did not commit")
+			t.Fatalf("a batch did not commit; the store stands at %+v", s.Stats())
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 )
 
 // HA makes this node one of a cluster. Off, nothing listens for peers.
@@ -23,25 +24,30 @@ type HA struct {
 	Standby    string   `koanf:"standby"`     // what a standby does with clients: refuse, or relay them to the active node
 	LogKeep    Size     `koanf:"log_keep"`
 	SeedRate   Size     `koanf:"seed_rate"` // bytes a second that filling a new node may take; 0: no bound
+
+	// ElectionTimeout is how long the others wait for a sign of a leader that
+	// is silent; the leader itself gives up after two thirds of it.
+	ElectionTimeout time.Duration `koanf:"election_timeout"`
 }
 
 func haDefaults() map[string]any {
 	return map[string]any{
-		"ha.enabled":        false,
-		"ha.bind":           ":5680",
-		"ha.advertise":      "",
-		"ha.peers":          []string{},
-		"ha.secret":         "",
-		"ha.secret_file":    "",
-		"ha.cert_file":      "",
-		"ha.key_file":       "",
-		"ha.ca_file":        "",
-		"ha.witness":        false,
-		"ha.witness_log":    "4GiB",
-		"ha.standby":        "refuse",
-		"ha.log_keep":       "1GiB",
-		"ha.seed_rate":      "0B",
-		"node.clock_offset": "0s",
+		"ha.enabled":          false,
+		"ha.bind":             ":5680",
+		"ha.advertise":        "",
+		"ha.peers":            []string{},
+		"ha.secret":           "",
+		"ha.secret_file":      "",
+		"ha.cert_file":        "",
+		"ha.key_file":         "",
+		"ha.ca_file":          "",
+		"ha.witness":          false,
+		"ha.witness_log":      "4GiB",
+		"ha.standby":          "refuse",
+		"ha.log_keep":         "1GiB",
+		"ha.seed_rate":        "0B",
+		"ha.election_timeout": "750ms",
+		"node.clock_offset":   "0s",
 	}
 }
 
@@ -60,6 +66,7 @@ func (c *Config) haChecks() []check {
 		{berr != nil, "ha.bind: host:port"},
 		{h.Advertise == "" && (host == "" || host == "0.0.0.0" || host == "::") && len(h.Peers) > 0,
 			"ha.advertise: needed when ha.bind names no host"},
+		{h.ElectionTimeout < 100*time.Millisecond || h.ElectionTimeout > time.Minute, "ha.election_timeout: 100 ms to a minute"},
 		{h.Witness && len(h.Peers) == 0, "ha.witness: needs ha.peers"},
 		{h.Witness && len(h.Peers) > 0 && (h.Peers[0] == h.Bind || h.Peers[0] == h.Advertise),
 			"ha.witness: the first of ha.peers founds the cluster and must be a full node"},
