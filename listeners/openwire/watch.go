@@ -31,12 +31,17 @@ var families = map[family]string{
 	toldExpired: "Expired", toldNoConsumer: "NoConsumer", toldSlowConsumer: "SlowConsumer", toldFastProducer: "FastProducer", toldFull: "FULL",
 }
 
+// perMessage are the families that tell of every message. Whoever listens to
+// everything, ActiveMQ.Advisory.>, does not mean these: they have to be named.
+const perMessage = toldDelivered | toldDispatched | toldConsumed
+
 // familiesOf are those that have topics which one of the patterns, in words of
 // the core, may stand for.
 func familiesOf(patterns []string) (all family) {
 	for _, p := range patterns {
 		for f, word := range families {
-			if leads(strings.Split(p, "."), strings.Split(advisoryPrefix+word, ".")) {
+			pattern, words := strings.Split(p, "."), strings.Split(advisoryPrefix+word, ".")
+			if leads(pattern, words) && (f&perMessage == 0 || len(pattern) >= len(words) && pattern[len(words)-1] == word) {
 				all |= f
 			}
 		}
@@ -75,7 +80,7 @@ func (c *conn) watched(f family) bool {
 
 // tell makes an advisory of a family about a destination.
 func (c *conn) tell(f family, d wire.Destination, data wire.Structure, properties ...wire.Entry) {
-	c.server.hub.advise(&c.turn, c.room, &advice{topic: advisoryPrefix + families[f] + "." + kindWord(d) + d.Name, data: data, properties: properties})
+	c.server.hub.advise(&c.turn, c.room, &advice{family: f, topic: advisoryPrefix + families[f] + "." + kindWord(d) + d.Name, data: data, properties: properties})
 }
 
 // tellOf makes an advisory about a message.
