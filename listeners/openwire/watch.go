@@ -126,31 +126,38 @@ const keptFor = toldConsumed | toldDead | toldExpired
 
 // tellDispatched makes the advisories about a delivery, and returns what those
 // about its end will tell; nil if nobody listens.
-func (c *conn) tellDispatched(cons *consumer, d *broker.Delivery, x *dispatch) *wire.Message {
-	if !c.watched(keptFor | toldDispatched | toldSlowConsumer) {
+func (c *conn) tellDispatched(d *broker.Delivery, x *dispatch) *wire.Message {
+	if !c.watched(keptFor | toldDispatched) {
 		return nil
 	}
 	seen := outline(d.Msg, x.Destination, x.Sequence)
 	if c.watched(toldDispatched) {
 		c.tellOf(toldDispatched, x.Destination, seen)
 	}
-	if c.watched(toldSlowConsumer) {
-		c.tellSlow(cons, d.Queue, x.Destination)
-	}
 	return seen
 }
 
-// tellSlow tells, once until it has caught up, of a consumer whose window is
-// full while messages wait.
-func (c *conn) tellSlow(cons *consumer, q *broker.Queue, d wire.Destination) {
-	full := cons.prefetch > 1 && cons.ledger.Len()+1 >= cons.prefetch
-	switch {
-	case full && !cons.slow && q.Stats().Ready > 0:
-		cons.slow = true
-		c.tell(toldSlowConsumer, d, &wire.ConsumerInfo{ConsumerID: cons.id, Destination: cons.dest, PrefetchSize: int32(cons.prefetch)},
-			wire.Entry{Name: "consumerId", Value: cons.id.String()})
-	case cons.ledger.Len() < cons.prefetch/2:
-		cons.slow = false
+// tellSlow tells, once until it has caught up, of each consumer whose window is
+// full while messages wait. It looks now and then: a window that was full for a
+// moment is not worth telling.
+func (c *conn) tellSlow() {
+	if !c.watched(toldSlowConsumer) {
+		return
+	}
+	for _, cons := range c.consumers {
+		held := cons.ledger.Len()
+		switch full := cons.sub != nil && cons.prefetch > 1 && held >= cons.prefetch; {
+		case full && !cons.slow && cons.sub.Queue.Stats().Ready > 0:
+			cons.slow = true
+			d := cons.dest
+			if d.IsTopic() && !cons.lastTopic.IsNull() {
+				d = cons.lastTopic
+			}
+			c.tell(toldSlowConsumer, d, &wire.ConsumerInfo{ConsumerID: cons.id, Destination: cons.dest, PrefetchSize: int32(cons.prefetch)},
+				wire.Entry{Name: "consumerId", Value: cons.id.String()})
+		case held < cons.prefetch/2:
+			cons.slow = false
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package openwire
 
 import (
 	"testing"
+	"time"
 
 	"github.com/hermodmq/hermod/listeners/openwire/wire"
 )
@@ -64,4 +65,25 @@ func TestMessagesAreToldOf(t *testing.T) {
 	one.peer.HangUp(nil)
 	all.call(&wire.RemoveInfo{ObjectID: all.consumerID(1), LastDeliveredSequenceID: -1})
 	w.until("nobody watches", func() bool { return w.server.hub.rooms["/"].watched.Load() == 0 })
+}
+
+// TestSlowConsumersAreToldOf: OW-55, also when the window fills before anything
+// waits.
+func TestSlowConsumersAreToldOf(t *testing.T) {
+	w := newWorld(t, Options{})
+	one, c := w.open("one", nil), w.open("a", nil)
+	one.consume(1, wire.Destination{Kind: wire.TypeTopic, Name: "ActiveMQ.Advisory.SlowConsumer.>"}, nil)
+	c.consume(1, queueNamed("q"), func(i *wire.ConsumerInfo) { i.PrefetchSize = 2 })
+	c.send(queueNamed("q"), "1", "2")
+	w.tick(time.Second)
+	one.quiet()
+	c.send(queueNamed("q"), "3")
+	for range 3 {
+		w.tick(time.Second)
+	}
+	d := expect[*wire.MessageDispatch](one)
+	if info, ok := d.Message.Data.(*wire.ConsumerInfo); !ok || info.ConsumerID != c.consumerID(1) || d.Destination.Name != "ActiveMQ.Advisory.SlowConsumer.Queue.q" {
+		t.Errorf("%s: %+v", d.Destination, d.Message.Data)
+	}
+	one.quiet()
 }
