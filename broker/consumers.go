@@ -17,6 +17,7 @@ type consumers struct {
 	soles     int    // subscriptions that want everything
 	wide      bool   // single because of soles
 	epoch     uint64 // changes when a subscription is added
+	spread    spread
 }
 
 // ring is a circular list; next is whose turn it is.
@@ -35,6 +36,7 @@ func (c *consumers) add(sub *Subscription) {
 	if sub.exclusive {
 		c.exclusive = sub
 	}
+	c.spread.joined(sub)
 	i, found := c.ring(sub.priority)
 	if !found {
 		c.rings = slices.Insert(c.rings, i, ring{priority: sub.priority})
@@ -89,6 +91,7 @@ func (c *consumers) remove(sub *Subscription) {
 	}
 	c.unlist(sub)
 	c.list = slices.Delete(c.list, i, i+1)
+	c.spread.left(sub)
 	if sub.filter != nil {
 		c.filters--
 	}

@@ -38,7 +38,9 @@ func words(list []broker.Taken) string {
 	return strings.Join(s, " ")
 }
 
-func token(x broker.Taken) broker.Token { return broker.Token{Lease: x.Lease, Place: x.Place} }
+func token(x broker.Taken) broker.Token {
+	return broker.Token{Lease: x.Lease, Place: x.Place, Since: x.Since}
+}
 
 // One receive takes as many messages as possible of the group at the head, then
 // of the next.

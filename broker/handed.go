@@ -57,7 +57,7 @@ func (q *Queue) handed() []uint64 {
 		}
 	}
 	for i := range q.ledger.slots {
-		if s := &q.ledger.slots[i]; s.gen != 0 {
+		if s := &q.ledger.slots[i]; s.gen != 0 && !s.kept { // the lease tells
 			mark(int(s.level), &s.entry)
 		}
 	}

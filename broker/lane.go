@@ -99,10 +99,15 @@ type lane struct {
 	unwanted filterMark
 
 	// withheld are stored messages that are leased although they were never in
-	// memory: they belong to transactions that were prepared before a restart.
+	// memory: they belong to transactions that were prepared before a restart, or
+	// were received before it and must not be seen yet.
 	// They are not counted as cold, and what a read brings of them is passed
 	// over. Those below cold.from are forgotten.
 	withheld map[uint64]struct{}
+
+	// returned are those of them that came back to the cold messages, with what
+	// the store may not know yet when it reads them: count, first, redelivered.
+	returned map[uint64]entry
 }
 
 // dropWithheld takes the withheld messages out of what a read brought.
@@ -124,6 +129,11 @@ func (l *lane) passWithheld() {
 	for seq := range l.withheld {
 		if seq < l.cold.from {
 			delete(l.withheld, seq)
+		}
+	}
+	for seq := range l.returned {
+		if seq < l.cold.from {
+			delete(l.returned, seq)
 		}
 	}
 }
@@ -258,6 +268,9 @@ func (l *lane) loaded(msgs []Stored, next uint64, keep func(e *entry)) {
 		m := &msgs[i]
 		l.mergeLate(m.Seq, keep)
 		e := entry{msg: m.Msg, seq: m.Seq, expiry: m.Expiry, count: m.Count, redelivered: m.Count > 0 || m.Seq < l.handed}
+		if r, ok := l.returned[m.Seq]; ok {
+			e.count, e.first, e.redelivered = r.count, r.first, e.redelivered || r.redelivered
+		}
 		l.hot.pushBack(e)
 		l.bytes += e.memory()
 		l.cold.count--

@@ -14,11 +14,14 @@ type slot struct {
 	sub      *Subscription // nil: taken by a get or a receive
 	hold     *hold         // who must settle it; nil: whoever has the token
 	deadline int64         // Unix ms; 0: none
+	since    int64         // Unix ms at which Take handed it out; 0: something else did
 	prev     int32         // neighbours in hold; next is the free list's, too
 	next     int32
 	level    uint16
 	unseen   bool // nobody was given the message: the lease only hides it
 	shared   bool // counts against its subscription's shared credit
+	kept     bool // the store has the lease
+	nonce    uint32
 
 	// prepared is the transaction whose outcome decides about the delivery; until
 	// then nobody else settles it.

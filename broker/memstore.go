@@ -57,6 +57,7 @@ type memoryItem struct {
 	msg    *Message // nil: settled
 	expiry int64
 	count  uint32
+	lease  *StoreLease // nil: none
 }
 
 // NewMemoryStore returns an empty store.
@@ -108,9 +109,9 @@ func (l *memoryLane) state(id LaneID) LaneState {
 			if st.FirstTime == 0 {
 				st.FirstTime = m.Received
 			}
-			if l.items[i].expiry != 0 {
-				st.Timed = true
-				break
+			st.Timed = st.Timed || l.items[i].expiry != 0
+			if x := l.items[i].lease; x != nil {
+				st.Leases = append(st.Leases, *x)
 			}
 		}
 	}
@@ -147,6 +148,7 @@ func (b *Batch) copyFrom(src *Batch) {
 	}
 	b.Settles = append(b.Settles[:0], src.Settles...)
 	b.Counts = append(b.Counts[:0], src.Counts...)
+	b.Leases = append(b.Leases[:0], src.Leases...)
 	b.Trims = append(b.Trims[:0], src.Trims...)
 	b.Definitions = append(b.Definitions[:0], src.Definitions...)
 	b.Then = nil
@@ -376,7 +378,14 @@ func (s *MemoryStore) apply(b *Batch) {
 	}
 	for _, x := range b.Counts {
 		if it := s.lanes[x.Lane].item(x.Seq); it != nil {
-			it.count = x.Count
+			it.count, it.lease = x.Count, nil
+		}
+	}
+	for _, x := range b.Leases {
+		if it := s.lanes[x.Lane].item(x.Seq); it != nil && it.msg != nil {
+			if it.lease = nil; x.Deadline != 0 {
+				it.lease = &x
+			}
 		}
 	}
 	for _, x := range b.Trims {
@@ -441,7 +450,7 @@ func (l *memoryLane) settle(first, count uint64) {
 		if it.msg != nil {
 			l.count--
 			l.bytes -= uint64(len(it.msg.Body))
-			it.msg = nil
+			it.msg, it.lease = nil, nil
 		}
 	}
 	for len(l.items) > 0 && l.items[0].msg == nil {

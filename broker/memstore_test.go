@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/hermodmq/hermod/broker"
@@ -45,7 +46,7 @@ func TestMemoryStoreNumbers(t *testing.T) {
 	if err != nil || len(r.Lanes) != 1 {
 		t.Fatalf("recovered %+v, %v", r, err)
 	}
-	if got, want := r.Lanes[0], (broker.LaneState{Lane: 1, First: 3, Next: 4, Count: 1, Bytes: 1, FirstTime: 7}); got != want {
+	if got, want := r.Lanes[0], (broker.LaneState{Lane: 1, First: 3, Next: 4, Count: 1, Bytes: 1, FirstTime: 7}); !reflect.DeepEqual(got, want) {
 		t.Errorf("lane %+v, want %+v", got, want)
 	}
 	if r.NextLane != 3 {

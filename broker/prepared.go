@@ -143,6 +143,10 @@ func (q *Queue) prepare(t *Turn, s *Session, x *prepared, leases []Lease, val *p
 			continue
 		}
 		p.prepared, p.deadline = x, 0
+		if p.kept {
+			q.endKept(p)
+			p.kept = false
+		}
 		x.settle = append(x.settle, preparedSettle{q, lease})
 		if p.stored() && q.durable && q.stream == nil {
 			val.Settle = append(val.Settle, preparedSettleValue{
@@ -368,35 +372,12 @@ func (q *Queue) withhold(t *Turn, x *prepared, st preparedSettleValue) {
 	if q.stream != nil || st.Level < 0 || st.Level >= len(q.lanes) {
 		return
 	}
-	l := &q.lanes[st.Level]
-	if l.cold.count == 0 || st.Seq < l.cold.from || st.Seq > l.last {
+	lease, p := q.hide(&q.lanes[st.Level], entry{
+		seq: st.Seq, thin: true, size: st.Size, expiry: st.Expiry, timed: st.Expiry != 0, count: st.Count,
+	})
+	if p == nil {
 		return
 	}
-	if l.withheld == nil {
-		l.withheld = make(map[uint64]struct{})
-	}
-	l.withheld[st.Seq] = struct{}{}
-	e := entry{seq: st.Seq, thin: true, size: st.Size, expiry: st.Expiry, timed: st.Expiry != 0, count: st.Count}
-	l.cold.count--
-	l.cold.bytes -= e.body()
-	q.unready(&e)
-	if l.cold.count == 0 {
-		l.thaw(nil)
-		l.cold.from = l.last + 1
-	}
-	q.memory += int64(e.memory())
-	q.thin++
-	lease, p := q.ledger.lend(e, st.Level, nil, nil)
 	p.prepared = x
 	x.settle = append(x.settle, preparedSettle{q, lease})
-}
-
-// unwithhold puts a withheld message back among the cold ones.
-func (q *Queue) unwithhold(l *lane, e *entry) {
-	delete(l.withheld, e.seq)
-	q.release(e)
-	l.cold.count++
-	l.cold.bytes += e.body()
-	q.ready++
-	q.readyBytes += e.body()
 }

@@ -188,6 +188,7 @@ func (q *Queue) recover(t *Turn, lanes map[LaneID]LaneState, handed func(level i
 			l := &q.lanes[i]
 			q.recoverLane(t, l, lanes[l.id])
 			l.handed = handed(i, l.last)
+			q.recoverLeases(l, lanes[l.id].Leases)
 		}
 		q.delay.recover(lanes[q.delay.id])
 	}
@@ -277,7 +278,7 @@ func (q *Queue) purgeLane(l *lane) {
 		q.readyBytes -= l.cold.bytes
 		q.settleCold(l)
 		l.thaw(nil)
-		l.removed = nil
+		l.removed, l.returned = nil, nil
 		l.cold.from = l.last + 1
 		l.epoch++
 		l.reading = false
@@ -325,7 +326,7 @@ func (q *Queue) close(t *Turn) (ready int) {
 	q.leased, q.groups.index = nil, nil
 	q.dead, q.buried, q.stranded, q.reads = nil, nil, nil, nil
 	q.timed, q.deadlines = timedHeap[place]{}, timedHeap[Lease]{}
-	q.out.Settles, q.out.Counts, q.out.Trims = nil, nil, nil
+	q.out.Settles, q.out.Counts, q.out.Leases, q.out.Trims = nil, nil, nil, nil
 	q.forgetAllIDs()
 	if q.durable {
 		for id := q.base; id <= q.delay.id; id++ {
@@ -370,9 +371,10 @@ func (q *Queue) leave(t *Turn) {
 	if len(q.rooms) > 0 {
 		q.announceRoom()
 	}
-	if len(q.out.Settles)+len(q.out.Counts)+len(q.out.Trims)+len(q.out.Definitions) > 0 {
+	if len(q.out.Settles)+len(q.out.Counts)+len(q.out.Leases)+len(q.out.Trims)+len(q.out.Definitions) > 0 {
 		q.eng.store.Append(&q.out)
 		q.out.Settles, q.out.Counts, q.out.Trims = q.out.Settles[:0], q.out.Counts[:0], q.out.Trims[:0]
+		q.out.Leases = q.out.Leases[:0]
 		q.out.Definitions = nil // rare, and with long strings
 	}
 	if len(q.dead)+len(q.buried)+len(q.reads)+len(q.wakes)+len(q.calls) == 0 && !q.vanish {

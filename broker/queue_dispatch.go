@@ -42,6 +42,12 @@ func (q *Queue) dispatch(t *Turn) {
 			}
 			continue
 		}
+		if q.consumers.way() == SpreadHash {
+			if !q.dispatchHashed(t) {
+				return
+			}
+			continue
+		}
 		l, e := q.head(t)
 		if e == nil {
 			return
@@ -50,7 +56,7 @@ func (q *Queue) dispatch(t *Turn) {
 			q.fill(l, 0)
 			return
 		}
-		sub, shared := q.consumers.pick()
+		sub, shared := q.consumers.pickOf(e.msg)
 		if sub == nil {
 			return
 		}

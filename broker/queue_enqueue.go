@@ -95,7 +95,7 @@ func (q *Queue) direct(t *Turn, level int, e *entry) bool {
 	if e.expiry != 0 && e.expiry <= t.Now && q.expiry(t, e.msg) != t.Now {
 		return false // a TTL of 0 means: now or never
 	}
-	sub, shared := q.consumers.pick()
+	sub, shared := q.consumers.pickOf(e.msg)
 	if sub == nil {
 		return false
 	}

@@ -86,17 +86,19 @@ func (q *Queue) comeBack(p *slot, o Outcome, lazy bool) {
 	}
 	if !p.unseen && (o == Failed || o == Released && q.kind == KindQuorum) {
 		e.count++
-		if e.stored() && (q.cfg.DeliveryLimit >= 0 || q.cfg.KeepCounts || q.kind == KindQuorum) {
+		if e.stored() && (q.cfg.DeliveryLimit >= 0 || q.cfg.KeepCounts || q.kind == KindQuorum || p.kept) {
 			q.out.Counts = append(q.out.Counts, StoreCount{q.base + LaneID(level), e.seq, e.count})
 		}
 		if !lazy && q.cfg.DeliveryLimit >= 0 && int64(e.count) > int64(q.cfg.DeliveryLimit) {
 			q.bury(level, e, DeathDeliveryLimit)
 			return
 		}
+	} else if p.kept {
+		q.endKept(p)
 	}
 	l := &q.lanes[level]
 	if _, is := l.withheld[e.seq]; is && e.stored() && l.cold.count > 0 && e.seq >= l.cold.from {
-		q.unwithhold(l, &e)
+		q.unhide(l, &e)
 		return
 	}
 	l.back = append(l.back, e)

@@ -11,6 +11,8 @@ type ReceiveOptions struct {
 	InFlight int
 	// Fair has message groups of a queue without LeaseGroups take turns.
 	Fair bool
+
+	keep bool // the store keeps the leases
 }
 
 // Taken is a message that Take handed out.
@@ -20,6 +22,7 @@ type Taken struct {
 	Place       Place
 	Count       uint32 // how often it was handed out before
 	First       int64  // Unix ms at which it was for the first time, as far as memory goes
+	Since       int64  // Unix ms at which it is now
 	Redelivered bool
 }
 
@@ -87,6 +90,13 @@ func (q *Queue) Receive(t *Turn, o ReceiveOptions, buf []Delivery) []Delivery {
 // that the bound on unsettled messages kept some back.
 func (q *Queue) Take(t *Turn, o ReceiveOptions, buf []Taken) (list []Taken, full bool) {
 	q.mu.Lock()
+	list, full = q.take(t, o, buf)
+	q.leave(t)
+	return list, full
+}
+
+// take is Take under the lock.
+func (q *Queue) take(t *Turn, o ReceiveOptions, buf []Taken) (list []Taken, full bool) {
 	q.lastUsed = t.Now
 	q.batch++
 	x := q.groups.index
@@ -103,17 +113,16 @@ func (q *Queue) Take(t *Turn, o ReceiveOptions, buf []Taken) (list []Taken, full
 		if l == nil {
 			break
 		}
-		buf = append(buf, q.takeOne(t, x, l, i, o.Deadline))
+		buf = append(buf, q.takeOne(t, l, i, &o))
 	}
 	if o.Deadline != 0 && o.Deadline <= t.Now {
 		q.lapseNow(buf[start:])
 		q.notify()
 	}
-	q.leave(t)
 	return buf, full
 }
 
-func (q *Queue) takeOne(t *Turn, x *groupIndex, l *lane, i int, deadline int64) Taken {
+func (q *Queue) takeOne(t *Turn, l *lane, i int, o *ReceiveOptions) Taken {
 	e := q.cut(l, i)
 	q.stats.Got++
 	if e.first == 0 {
@@ -123,12 +132,16 @@ func (q *Queue) takeOne(t *Turn, x *groupIndex, l *lane, i int, deadline int64) 
 	msg := e.msg
 	q.slim(&e)
 	lease, p := q.ledger.lend(e, l.level, nil, nil)
+	p.since, p.nonce = t.Now, lease.nonce()
 	q.leasedAt(p, lease)
-	if deadline > t.Now {
-		q.setDeadline(p, lease, deadline)
+	if o.Deadline > t.Now {
+		q.setDeadline(p, lease, o.Deadline)
+		if o.keep {
+			q.keep(p)
+		}
 	}
 	return Taken{
-		Msg: msg, Lease: lease, Place: Place{uint16(l.level), e.seq, e.sub}, Count: e.count, First: e.first, Redelivered: e.redelivered,
+		Msg: msg, Lease: lease, Place: Place{uint16(l.level), e.seq, e.sub}, Count: e.count, First: e.first, Since: t.Now, Redelivered: e.redelivered,
 	}
 }
 
@@ -255,10 +268,11 @@ func (q *Queue) Remove(t *Turn, p Place) bool {
 }
 
 // Token names a delivery of Take: by its lease, and by its place when that has
-// run out.
+// run out. It is good in every life of the broker if the lease is in the store.
 type Token struct {
-	Lease Lease // 0: of a former process
+	Lease Lease
 	Place Place
+	Since int64 // Taken.Since
 }
 
 // RemoveAll settles deliveries of Take as accepted. With strict a lease that
@@ -271,7 +285,7 @@ func (q *Queue) RemoveAll(t *Turn, list []Token, strict bool, ok []bool, done fu
 	some := false
 	for i, x := range list {
 		ok[i] = false
-		if j, p := q.ledger.get(x.Lease); p != nil && p.level == x.Place.Level && p.seq == x.Place.Seq && p.entry.sub == x.Place.Sub {
+		if j, p := q.held(x); p != nil {
 			gone := q.takeLease(j)
 			q.conclude(&gone, Accepted)
 			ok[i] = true
@@ -395,7 +409,8 @@ const (
 	StaleLease
 )
 
-// Extend moves the deadline of a delivery of Take. A deadline that is not after
+// Extend moves the deadline of a delivery of Take, in the store as well: that is
+// durable when an empty StoreFacts that follows is. A deadline that is not after
 // now gives the message back. With strict, a lease that ran out stays so;
 // otherwise a message that is ready again is leased once more.
 func (q *Queue) Extend(t *Turn, x Token, deadline int64, strict bool) Extension {
@@ -409,17 +424,14 @@ func (q *Queue) extend(t *Turn, x Token, deadline int64, strict bool) Extension 
 	if q.closed || q.stream != nil || int(x.Place.Level) >= len(q.lanes) {
 		return NoMessage
 	}
-	i, p := q.ledger.get(x.Lease)
-	if p != nil && (p.level != x.Place.Level || p.seq != x.Place.Seq) {
-		p = nil
-	}
+	i, p := q.held(x)
 	if p == nil && strict {
 		return StaleLease
 	}
 	if p == nil {
 		if i = q.leaseAt(x.Place); i >= 0 {
 			p = &q.ledger.slots[i]
-			if p.hold != nil {
+			if p.hold != nil || p.prepared != nil {
 				return NoMessage // another protocol's
 			}
 		}
@@ -435,6 +447,7 @@ func (q *Queue) extend(t *Turn, x Token, deadline int64, strict bool) Extension 
 			return Extended
 		}
 		q.setDeadline(p, p.lease(i), deadline)
+		q.keep(p)
 		return Extended
 	}
 	l := &q.lanes[x.Place.Level]
@@ -449,7 +462,8 @@ func (q *Queue) extend(t *Turn, x Token, deadline int64, strict bool) Extension 
 		lease, p := q.ledger.lend(e, l.level, nil, nil)
 		q.leasedAt(p, lease)
 		q.setDeadline(p, lease, deadline)
-		p.unseen = true
+		p.unseen, p.since, p.nonce = true, x.Since, x.Lease.nonce()
+		q.keep(p)
 	}
 	return Extended
 }

@@ -102,6 +102,14 @@ type SubscribeOptions struct {
 	// for somebody else. It runs under the queue's lock, on any goroutine: it
 	// must be quick, always say the same of a message, and not call back.
 	Filter func(*Message) bool
+
+	// Spread is how the queue's consumers share its messages. By SpreadHash, those
+	// with the same SpreadKey go to one consumer, which SpreadID helps to choose:
+	// the same whenever the same consumers are there; for 0 the tag helps.
+	// SpreadKey is called like Filter.
+	Spread    Spread
+	SpreadKey func(*Message) uint64
+	SpreadID  uint64
 }
 
 // ExchangeDeclare, QueueDeclare, Binding and the rest describe topology.

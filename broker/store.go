@@ -51,6 +51,7 @@ type Batch struct {
 	Publishes   []StorePublish
 	Settles     []StoreSettle
 	Counts      []StoreCount
+	Leases      []StoreLease
 	Trims       []StoreTrim
 	Definitions []Definition
 
@@ -86,11 +87,30 @@ type StoreSettle struct {
 	Count uint64
 }
 
-// StoreCount records how often a message was handed out and came back.
+// StoreCount records how often a message was handed out and came back, which
+// ends its lease.
 type StoreCount struct {
 	Lane  LaneID
 	Seq   uint64
 	Count uint32
+}
+
+// StoreLease records that a message was handed out until a deadline: it is not
+// to be seen before, whatever happens to the process. It replaces what is known
+// of an earlier lease, and ends with the message's settlement, its next
+// StoreCount, or a StoreLease without deadline. In a batch leases follow counts.
+type StoreLease struct {
+	Lane     LaneID
+	Seq      uint64
+	Deadline int64  // Unix ms; 0: the lease is over
+	Since    int64  // Unix ms at which it was handed out
+	First    int64  // and for the first time
+	Expiry   int64  // of the message, as in StoreTarget
+	Nonce    uint32 // tells apart what was handed out in the same millisecond
+	Count    uint32 // how often it was handed out before
+	Size     uint32 // bytes of its body
+	Unseen   bool   // nobody was given the message: the lease only hides it
+	Group    string // of the message, if that binds others; at most 64 KiB
 }
 
 // StoreTrim removes all messages of a lane below Before; with Drop the lane
@@ -152,4 +172,6 @@ type LaneState struct {
 	Bytes     uint64 // bytes of their bodies
 	FirstTime int64  // Received of the oldest unsettled message, 0 if unknown
 	Timed     bool   // some unsettled message has an Expiry
+
+	Leases []StoreLease // that did not end, by Seq; deadlines may have passed
 }

@@ -24,6 +24,10 @@ func (s *Session) subscribe(t *Turn, q *Queue, o SubscribeOptions, c *credit) (*
 	sub := &Subscription{
 		Tag: o.Tag, Queue: q, NoAck: o.NoAck, Data: o.Data,
 		session: s, credit: c, exclusive: o.Exclusive, sole: o.Sole, args: o.Args, filter: o.Filter,
+		spread: o.Spread, spreadKey: o.SpreadKey, spreadID: o.SpreadID,
+	}
+	if sub.spreadID == 0 {
+		sub.spreadID = hash64(o.Tag)
 	}
 	sub.prefetch.Store(int64(o.Prefetch))
 	var err error

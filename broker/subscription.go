@@ -26,6 +26,9 @@ type Subscription struct {
 	sole      bool
 	args      Table
 	filter    func(*Message) bool // nil: wants all
+	spread    Spread
+	spreadKey func(*Message) uint64
+	spreadID  uint64
 
 	// Posted but not Written: bounds the mailbox.
 	posted      atomic.Int64

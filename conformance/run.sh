@@ -22,16 +22,16 @@ add() {
 
 # suite NAME TIMEOUT runs a Go suite. Leaf tests and parents both count.
 suite() {
-	local status=0 p f s
-	(cd "$here/$1" && go test -count=1 -timeout "$2" -v .) >"$logs/$1.log" 2>&1 || status=$?
-	p=$(grep -cE '^ *--- PASS' "$logs/$1.log")
-	f=$(grep -cE '^ *--- FAIL' "$logs/$1.log")
-	s=$(grep -cE '^ *--- SKIP' "$logs/$1.log")
+	local status=0 p f s log=$logs/${1//\//-}.log
+	(cd "$here/$1" && go test -count=1 -timeout "$2" -v .) >"$log" 2>&1 || status=$?
+	p=$(grep -cE '^ *--- PASS' "$log")
+	f=$(grep -cE '^ *--- FAIL' "$log")
+	s=$(grep -cE '^ *--- SKIP' "$log")
 	add "$1" "$p" "$f" "$status"
-	grep -E 'published=|seed:|kills in|resident memory each' "$logs/$1.log" | sed 's/^ *[a-z_]*\.go:[0-9]*: /   /'
-	[ "$s" -eq 0 ] || { echo "   $s skipped:" && grep -A2 -E '^ *--- SKIP' "$logs/$1.log"; }
+	grep -E 'published=|seed:|kills in|resident memory each|confirmed messages lost|disks forgot' "$log" | sed 's/^ *[a-z_]*\.go:[0-9]*: /   /'
+	[ "$s" -eq 0 ] || { echo "   $s skipped:" && grep -A2 -E '^ *--- SKIP' "$log"; }
 	if [ "$status" -ne 0 ]; then
-		grep -E '^ *--- FAIL|^ +[a-z_]+\.go:[0-9]+:|^        |^panic|^FAIL|^stop:|ended' "$logs/$1.log" | head -300
+		grep -E '^ *--- FAIL|^ +[a-z_]+\.go:[0-9]+:|^        |^panic|^FAIL|^stop:|ended' "$log" | head -300
 	fi
 }
 
@@ -44,7 +44,8 @@ suite sns 10m
 suite tls 10m
 suite interop 10m
 suite openwire 20m
-suite cluster 15m
+suite cluster/lossy 5m
+suite cluster 25m
 suite crash 60m
 status=0
 "$here/browser/run.sh" >"$logs/browser.log" 2>"$logs/browser.err" || status=$?

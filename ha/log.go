@@ -60,6 +60,7 @@ type Log struct {
 	members  members     // on a cluster
 	leading  atomic.Bool // Start has returned: this node is the active one
 	turnover turnover    // holds proposals during a transfer
+	pace     pace        // of proposals on a single node
 
 	startedAt int64 // Unix ns, tells one life of this node from another
 	started   atomic.Bool
@@ -77,6 +78,7 @@ func Open(opts Options) (*Log, error) {
 		opts:   opts,
 		gate:   newGate(),
 		leader: make(chan bool, 8),
+		pace:   pace{bell: make(chan struct{}, 1)},
 
 		startedAt: time.Now().UnixNano(),
 		done:      make(chan struct{}),
@@ -258,7 +260,7 @@ func (l *Log) openStore(meta *metaStore, found *contents) error {
 	if err != nil {
 		return err
 	}
-	l.store = &logStore{WAL: w, codec: codec, gate: l.gate, fail: l.fail, err: l.err, replicating: l.replicating}
+	l.store = &logStore{WAL: w, codec: codec, gate: l.gate, fail: l.fail, err: l.err, replicating: l.replicating, pace: &l.pace}
 	l.store.load(found)
 	l.store.scanned.Store(found)
 	return nil
@@ -473,6 +475,7 @@ func (l *Log) Propose(data []byte) error {
 		return ErrTooLarge
 	}
 	l.turnover.enter()
+	l.pace.proposed.Add(1)
 	l.raft.Load().Apply(data, 0)
 	l.turnover.leave()
 	return l.ready()

@@ -29,6 +29,7 @@ type logStore struct {
 
 	scanned atomic.Pointer[contents] // while NewRaft runs
 
+	pace  *pace
 	mu    sync.Mutex
 	marks []mark
 	total int64  // bytes of all entries known
@@ -75,6 +76,7 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		s.fail(err)
 		return err
 	}
+	s.pace.stored(logs)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range logs {

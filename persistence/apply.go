@@ -218,6 +218,14 @@ func (s *Store) applyOther(kind byte, body []byte) error {
 		if l := s.table.lookup(id); l != nil && !s.rebuilding {
 			s.table.setCount(l, seq, uint32(count))
 		}
+	case recordLease:
+		x := r.lease()
+		if r.bad {
+			return errShortRecord
+		}
+		if l := s.table.lookup(uint64(x.Lane)); l != nil && !s.rebuilding {
+			s.table.setLease(l, x)
+		}
 	case recordTrim:
 		id, before, flags := r.uvarint(), r.uvarint(), r.byte()
 		if r.bad {
@@ -256,6 +264,26 @@ func (t *table) setCount(l *lane, seq uint64, count uint32) {
 		l.counts[seq] = count
 	}
 	l.countsDirty = true
+	if _, ok := l.leases[seq]; ok {
+		delete(l.leases, seq)
+		l.leasesDirty = true
+	}
+	t.touch(l)
+}
+
+func (t *table) setLease(l *lane, x broker.StoreLease) {
+	if x.Seq < l.head || x.Seq >= l.next || l.has(x.Seq) {
+		return
+	}
+	if x.Deadline == 0 {
+		delete(l.leases, x.Seq)
+	} else {
+		if l.leases == nil {
+			l.leases = map[uint64]broker.StoreLease{}
+		}
+		l.leases[x.Seq] = x
+	}
+	l.leasesDirty = true
 	t.touch(l)
 }
 

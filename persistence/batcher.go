@@ -30,9 +30,10 @@ type wait struct {
 
 // batcher turns batches into entries. Whoever appends encodes straight into
 // the entry that is being filled, under one short lock; the proposer takes
-// what is there whenever fewer than Options.InFlight entries are on their way.
-// That is the whole group commit: the longer a commit takes, the more the next
-// entry holds, and no timer is needed.
+// what is there whenever fewer than Options.InFlight entries are on their way
+// and, if that is no full entry, a PacedLog is ready to write it. That is the
+// whole group commit: the longer a commit takes, the more the next entry holds,
+// and no timer is needed.
 type batcher struct {
 	entrySize int
 	inFlight  int
@@ -92,7 +93,7 @@ func (q *batcher) append(b *broker.Batch) (int64, error) {
 
 // sizeOf estimates the encoded size, high enough for messages without notes.
 func sizeOf(b *broker.Batch) (int, error) {
-	size := 24*len(b.Settles) + 24*len(b.Counts) + 24*len(b.Trims)
+	size := 24*len(b.Settles) + 24*len(b.Counts) + 24*len(b.Trims) + leasesSize(b.Leases)
 	for i := range b.Publishes {
 		n := publishSize(&b.Publishes[i])
 		if n > RecordSizeMax {
@@ -116,6 +117,17 @@ func publishSize(p *broker.StorePublish) int {
 
 func definitionSize(d *broker.Definition) int { return 32 + len(d.Kind) + len(d.Key) + len(d.Value) }
 
+// leaseSize is the encoded size of a lease without its group, at most.
+const leaseSize = 80
+
+func leasesSize(list []broker.StoreLease) int {
+	size := leaseSize * len(list)
+	for i := range list {
+		size += len(list[i].Group)
+	}
+	return size
+}
+
 func (q *batcher) encode(b *broker.Batch) {
 	e := q.cur
 	if b.Then != nil {
@@ -131,13 +143,16 @@ func (q *batcher) encode(b *broker.Batch) {
 	for i := range b.Counts {
 		e.data = appendCount(e.data, &b.Counts[i])
 	}
+	for i := range b.Leases {
+		e.data = appendLease(e.data, &b.Leases[i])
+	}
 	for i := range b.Trims {
 		e.data = appendTrim(e.data, &b.Trims[i])
 	}
 	for i := range b.Definitions {
 		e.data = appendDefinition(e.data, &b.Definitions[i])
 	}
-	e.records += uint32(len(b.Publishes) + len(b.Settles) + len(b.Counts) + len(b.Trims) + len(b.Definitions))
+	e.records += uint32(len(b.Publishes) + len(b.Settles) + len(b.Counts) + len(b.Leases) + len(b.Trims) + len(b.Definitions))
 }
 
 // encodeParts encodes a batch that is too long for one entry: all entries but
@@ -166,6 +181,10 @@ func (q *batcher) encodeParts(b *broker.Batch) int64 {
 	for c := range slices.Chunk(b.Counts, PartSizeMax/64) {
 		total += q.makeRoom(24 * len(c))
 		q.encode(&broker.Batch{Counts: c})
+	}
+	for l := range slices.Chunk(b.Leases, PartSizeMax/(64<<10+leaseSize)) {
+		total += q.makeRoom(leasesSize(l))
+		q.encode(&broker.Batch{Leases: l})
 	}
 	for t := range slices.Chunk(b.Trims, PartSizeMax/64) {
 		total += q.makeRoom(24 * len(t))
@@ -231,15 +250,29 @@ func (q *batcher) newEntry(size int) *pendingEntry {
 	return e
 }
 
+// partial waits until there is something to propose and reports whether it is
+// no full entry.
+func (q *batcher) partial() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.await()
+	return !q.stopped && len(q.ready) == 0
+}
+
+// await waits for an entry and a slot. q.mu is held.
+func (q *batcher) await() {
+	for !q.stopped && (len(q.proposed) >= q.inFlight || len(q.ready) == 0 && q.cur == nil) {
+		q.sleeping = true
+		q.work.Wait()
+	}
+}
+
 // next waits for an entry and a slot and moves the entry to those proposed.
 // nil means that the batcher was stopped.
 func (q *batcher) next() *pendingEntry {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for !q.stopped && (len(q.proposed) >= q.inFlight || len(q.ready) == 0 && q.cur == nil) {
-		q.sleeping = true
-		q.work.Wait()
-	}
+	q.await()
 	if q.stopped {
 		return nil
 	}

@@ -202,7 +202,7 @@ func (s *Store) freeze() (frozen *memtable, batch *metaBatch, applied uint64) {
 	s.flushing, s.busy = true, true
 	batch = &metaBatch{}
 	s.captureState(batch)
-	t.capture(batch)
+	t.capture(batch, s.keys)
 	return frozen, batch, s.applied
 }
 
@@ -266,7 +266,7 @@ func (s *Store) definitionKey(name []byte) []byte {
 }
 
 // capture adds the rows of the lanes that changed since the last checkpoint.
-func (t *table) capture(b *metaBatch) {
+func (t *table) capture(b *metaBatch, keys *keyring) {
 	for _, l := range t.dirty {
 		l.dirty = false
 		key := laneKey(l.id)
@@ -274,6 +274,7 @@ func (t *table) capture(b *metaBatch) {
 			b.delete(bucketLanes, key)
 			b.deleteRange(bucketSpans, key, laneKey(l.id+1))
 			b.delete(bucketCounts, key)
+			b.delete(bucketLeases, key)
 			continue
 		}
 		b.beginPut(bucketLanes, key)
@@ -292,6 +293,9 @@ func (t *table) capture(b *metaBatch) {
 		if l.countsDirty {
 			l.captureCounts(b, key)
 		}
+		if l.leasesDirty {
+			l.captureLeases(b, key, keys)
+		}
 	}
 	clear(t.dirty)
 	t.dirty = t.dirty[:0]
@@ -300,6 +304,8 @@ func (t *table) capture(b *metaBatch) {
 const (
 	laneRowVersion  = 1
 	countRowVersion = 1
+	leaseRowPlain   = 1
+	leaseRowSealed  = 2
 	spanRowFull     = 1
 	spanRowBits     = 2
 )
@@ -340,6 +346,28 @@ func (l *lane) captureCounts(b *metaBatch, key []byte) {
 	}
 	b.put(bucketCounts, key, v)
 	l.countRow = true
+}
+
+func (l *lane) captureLeases(b *metaBatch, key []byte, keys *keyring) {
+	l.leasesDirty = false
+	if len(l.leases) == 0 {
+		l.leases = nil
+		if l.leaseRow {
+			b.delete(bucketLeases, key)
+			l.leaseRow = false
+		}
+		return
+	}
+	row := make([]byte, 1, 1+48*len(l.leases))
+	row[0] = leaseRowPlain
+	for _, x := range l.leases {
+		row = appendLeaseBody(row, &x)
+	}
+	if keys.enabled() { // groups are the publishers'
+		row = keys.sealValue([]byte{leaseRowSealed}, row[1:])
+	}
+	b.put(bucketLeases, key, row)
+	l.leaseRow = true
 }
 
 // flushMessages writes what is unsettled in the frozen memory table.

@@ -17,10 +17,11 @@ func FuzzEntry(f *testing.F) {
 	data = appendPublish(data, &broker.StorePublish{Msg: msg, Targets: []broker.StoreTarget{{Lane: 1}, {Lane: 2, Expiry: 5}}})
 	data = appendSettle(data, &broker.StoreSettle{Lane: 1, First: 1, Count: 1})
 	data = appendCount(data, &broker.StoreCount{Lane: 2, Seq: 1, Count: 3})
+	data = appendLease(data, &broker.StoreLease{Lane: 2, Seq: 1, Since: 7, Deadline: 8, Nonce: 9, Group: "g"})
 	data = appendTrim(data, &broker.StoreTrim{Lane: 1, Before: 9, Drop: true})
 	data = appendDefinition(data, &broker.Definition{Kind: "k", Key: "n", Value: []byte("v")})
-	f.Add(data[entryHeaderSize:], uint32(5))
-	f.Add(data[entryHeaderSize:len(data)-1], uint32(5))
+	f.Add(data[entryHeaderSize:], uint32(6))
+	f.Add(data[entryHeaderSize:len(data)-1], uint32(6))
 	f.Add([]byte{recordSettle, 1, 30, 0, 0, 0, 1, 0xff}, uint32(1))
 	f.Add(appendSettle(nil, &broker.StoreSettle{Lane: 1, First: 1 << 63, Count: 1<<64 - 1}), uint32(1))
 	f.Fuzz(func(t *testing.T, records []byte, count uint32) {

@@ -219,6 +219,8 @@ func (p *printer) row(bucket byte, k, v []byte) {
 		p.printf("lane %d settled span from %d, row of %d bytes\n", be.Uint64(k), be.Uint64(k[8:])*spanSize, len(v))
 	case bucket == bucketCounts && len(k) == 8:
 		p.printf("lane %d delivery counts of %d messages\n", be.Uint64(k), (len(v)-1)/12)
+	case bucket == bucketLeases && len(k) == 8:
+		p.printf("lane %d leases, row of %d bytes\n", be.Uint64(k), len(v))
 	case bucket == bucketSegments && len(k) == 8:
 		p.printf("segment %s is named\n", segmentName(uint32(be.Uint64(k))))
 	case bucket == bucketDefinitions && len(v) > 1 && v[0] == 'p':

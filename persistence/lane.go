@@ -3,6 +3,8 @@ package persistence
 import (
 	"slices"
 	"sort"
+
+	"github.com/hermodmq/hermod/broker"
 )
 
 // extent is a run of messages of one lane in one block of a segment. The block
@@ -47,14 +49,17 @@ type lane struct {
 	count   uint64 // unsettled messages
 	extents []extent
 	mem     [2]ring
-	counts  map[uint64]uint32 // how often messages came back; nil for most lanes
+	counts  map[uint64]uint32            // how often messages came back; nil for most lanes
+	leases  map[uint64]broker.StoreLease // that did not end; nil for most lanes
 
 	listed      [2]bool // in the lanes of that memory table
 	dirty       bool    // in table.dirty
 	dropped     bool
 	countsDirty bool
+	leasesDirty bool
 	spanRows    bool // the metadata may hold span rows
 	countRow    bool // the metadata may hold a count row
+	leaseRow    bool // the metadata may hold a lease row
 }
 
 // table is the state that the log's facts add up to, except definitions.
@@ -147,7 +152,8 @@ func (t *table) settle(l *lane, first, end uint64) uint64 {
 		return 0
 	}
 	l.count -= n
-	l.forgetCounts(first, end)
+	l.countsDirty = forgetIn(l.counts, first, end) || l.countsDirty
+	l.leasesDirty = forgetIn(l.leases, first, end) || l.leasesDirty
 	if first > l.head {
 		l.add(first, end)
 	} else {
@@ -172,23 +178,25 @@ func (l *lane) popExtents() {
 	}
 }
 
-func (l *lane) forgetCounts(first, end uint64) {
-	if len(l.counts) == 0 {
-		return
+// forgetIn deletes the entries of [first, end) and reports whether there were
+// any.
+func forgetIn[V any](m map[uint64]V, first, end uint64) bool {
+	before := len(m)
+	if before == 0 {
+		return false
 	}
-	before := len(l.counts)
 	if end-first < uint64(before) {
 		for seq := first; seq < end; seq++ {
-			delete(l.counts, seq)
+			delete(m, seq)
 		}
 	} else {
-		for seq := range l.counts {
+		for seq := range m {
 			if seq >= first && seq < end {
-				delete(l.counts, seq)
+				delete(m, seq)
 			}
 		}
 	}
-	l.countsDirty = l.countsDirty || len(l.counts) != before
+	return len(m) != before
 }
 
 // release frees what [first, end) of l, all unsettled until now, occupies.

@@ -35,6 +35,16 @@ type Log interface {
 	Close() error
 }
 
+// PacedLog is a Log that is better given what waits at the right moment.
+type PacedLog interface {
+	Log
+
+	// Pace waits while what was proposed is being written, if an entry that is
+	// proposed meanwhile would gain nothing: it is called before an entry that is
+	// not full is cut. It returns at once when the log has failed or is closed.
+	Pace()
+}
+
 // Applier receives committed entries.
 type Applier interface {
 	// Apply is called in log order by one goroutine at a time, at replay as in

@@ -16,9 +16,10 @@ const (
 	bucketCounts      = 'c' // lane id: delivery counts
 	bucketDefinitions = 'd' // kind and key, or a digest of them
 	bucketKeys        = 'k' // data key id: wrapped key
+	bucketLeases      = 'v' // lane id: leases, which end at a deadline
 )
 
-var buckets = []byte{bucketState, bucketSegments, bucketLanes, bucketSpans, bucketCounts, bucketDefinitions, bucketKeys}
+var buckets = []byte{bucketState, bucketSegments, bucketLanes, bucketSpans, bucketCounts, bucketDefinitions, bucketKeys, bucketLeases}
 
 // Keys of bucketState.
 const (

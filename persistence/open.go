@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/persistence/vfs"
 )
 
@@ -160,6 +161,9 @@ func (s *Store) loadLanes() error {
 	if err == nil {
 		err = s.meta.load(bucketCounts, t.loadCounts)
 	}
+	if err == nil {
+		err = s.meta.load(bucketLeases, s.loadLeases)
+	}
 	return err
 }
 
@@ -207,6 +211,38 @@ func (t *table) loadCounts(k, v []byte) error {
 	for r := (reader{b: v[1:]}); len(r.b) > 0; {
 		seq := r.uint64()
 		l.counts[seq] = r.uint32()
+	}
+	return nil
+}
+
+func (s *Store) loadLeases(k, v []byte) error {
+	if len(k) != 8 || len(v) == 0 {
+		return &CorruptionError{File: "meta", Reason: "lease row"}
+	}
+	rows := v[1:]
+	switch v[0] {
+	case leaseRowPlain:
+	case leaseRowSealed:
+		var err error
+		if rows, err = s.keys.openValue(rows); err != nil {
+			return err
+		}
+	default:
+		return formatError("lease row", int(v[0]))
+	}
+	l := s.table.lanes[binary.BigEndian.Uint64(k)]
+	if l == nil {
+		return nil
+	}
+	l.leaseRow = true
+	l.leases = map[uint64]broker.StoreLease{}
+	r := reader{b: rows}
+	for len(r.b) > 0 && !r.bad {
+		x := r.lease()
+		l.leases[x.Seq] = x
+	}
+	if r.bad {
+		return &CorruptionError{File: "meta", Lane: l.id, Reason: "lease row"}
 	}
 	return nil
 }

@@ -336,7 +336,7 @@ func (r *rebuilder) commit() error {
 	for _, g := range s.table.segments {
 		putSegment(b, g)
 	}
-	s.table.capture(b)
+	s.table.capture(b, s.keys)
 	if s.meta, err = openBoltMeta(dir, false); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package persistence
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/hermodmq/hermod/broker"
 )
@@ -17,6 +18,7 @@ const (
 	recordTrim       = 4
 	recordDefinition = 5
 	recordKey        = 6
+	recordLease      = 7
 
 	recordVersion    = 1
 	recordHeaderSize = 6
@@ -25,6 +27,7 @@ const (
 const (
 	trimDrop         = 1 << 0
 	definitionDelete = 1 << 0
+	leaseUnseen      = 1 << 0
 )
 
 func formatError(what string, version int) error {
@@ -70,6 +73,77 @@ func appendCount(dst []byte, c *broker.StoreCount) []byte {
 	dst = binary.AppendUvarint(dst, c.Seq)
 	dst = binary.AppendUvarint(dst, uint64(c.Count))
 	return endRecord(dst, start)
+}
+
+func appendLease(dst []byte, l *broker.StoreLease) []byte {
+	start := len(dst)
+	return endRecord(appendLeaseBody(beginRecord(dst, recordLease), l), start)
+}
+
+// appendLeaseBody writes times relative to the one at which the lease began:
+// they are near it, or 0.
+func appendLeaseBody(dst []byte, l *broker.StoreLease) []byte {
+	var flags byte
+	if l.Unseen {
+		flags |= leaseUnseen
+	}
+	dst = append(dst, flags)
+	dst = binary.AppendUvarint(dst, uint64(l.Lane))
+	dst = binary.AppendUvarint(dst, l.Seq)
+	dst = binary.AppendVarint(dst, l.Since)
+	for _, at := range [...]int64{l.Deadline, l.First, l.Expiry} {
+		dst = appendNear(dst, l.Since, at)
+	}
+	dst = binary.AppendUvarint(dst, uint64(l.Nonce))
+	dst = binary.AppendUvarint(dst, uint64(l.Count))
+	dst = binary.AppendUvarint(dst, uint64(l.Size))
+	dst = binary.AppendUvarint(dst, uint64(len(l.Group)))
+	return append(dst, l.Group...)
+}
+
+// appendNear writes 0 as 0 and another time as its distance from since, which
+// leaves the 0 free.
+func appendNear(dst []byte, since, at int64) []byte {
+	if at == 0 {
+		return append(dst, 0)
+	}
+	d := at - since
+	if d >= 0 {
+		d++
+	}
+	return binary.AppendVarint(dst, d)
+}
+
+// lease reads what appendLeaseBody wrote.
+func (r *reader) lease() (l broker.StoreLease) {
+	flags := r.byte()
+	l.Unseen = flags&leaseUnseen != 0
+	l.Lane, l.Seq, l.Since = broker.LaneID(r.uvarint()), r.uvarint(), r.varint()
+	l.Deadline, l.First, l.Expiry = r.near(l.Since), r.near(l.Since), r.near(l.Since)
+	l.Nonce, l.Count, l.Size = r.number32(), r.number32(), r.number32()
+	if group := r.take(r.uvarint()); len(group) > 0 {
+		l.Group = string(group)
+	}
+	return l
+}
+
+func (r *reader) near(since int64) int64 {
+	d := r.varint()
+	switch {
+	case d == 0:
+		return 0
+	case d > 0:
+		d--
+	}
+	return since + d
+}
+
+func (r *reader) number32() uint32 {
+	v := r.uvarint()
+	if v > math.MaxUint32 {
+		r.bad = true
+	}
+	return uint32(v)
 }
 
 func appendTrim(dst []byte, t *broker.StoreTrim) []byte {
@@ -184,7 +258,7 @@ func (r *reader) record() (byte, []byte, error) {
 	if r.bad {
 		return 0, nil, errShortRecord
 	}
-	if kind < recordPublish || kind > recordKey {
+	if kind < recordPublish || kind > recordLease {
 		return 0, nil, formatError("record kind", int(kind))
 	}
 	if version != recordVersion {

@@ -244,6 +244,10 @@ func (s *Store) laneState(l *lane, reads *readBudget) broker.LaneState {
 	}
 	// The head may have moved over lost messages.
 	st.First, st.Next, st.Count = l.head, l.next, l.count
+	for _, x := range l.leases {
+		st.Leases = append(st.Leases, x)
+	}
+	slices.SortFunc(st.Leases, func(a, b broker.StoreLease) int { return cmp.Compare(a.Seq, b.Seq) })
 	return st
 }
 

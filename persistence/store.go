@@ -135,7 +135,11 @@ func (s *Store) relieve() {
 // propose is the proposer goroutine.
 func (s *Store) propose() {
 	defer s.background.Done()
+	paced, _ := s.opts.Log.(PacedLog)
 	for {
+		if paced != nil && s.batcher.partial() {
+			paced.Pace()
+		}
 		e := s.batcher.next()
 		if e == nil {
 			return

@@ -34,6 +34,7 @@ func shortARN(parameter string, elements int) *aws.Error {
 var (
 	errTopic        = notFound("Topic")
 	errSubscription = notFound("Subscription")
+	errThrottled    = refuse(429, "Throttled", "The broker is short of memory or disk space. Try again later.")
 )
 
 func denied(principal, action, resource string) *aws.Error {

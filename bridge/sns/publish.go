@@ -255,6 +255,9 @@ func (c *call) publish() *aws.Error {
 	if err != nil {
 		return err
 	}
+	if c.s.blocked() {
+		return errThrottled
+	}
 	if err := c.shape(p, ""); err != nil {
 		return err
 	}
@@ -415,10 +418,16 @@ func (p *post) message(now int64, caller *endpoint.Caller, t *topic, id aws.UUID
 // batch limits.
 const maxEntries = 10
 
+// blocked reports whether nothing may be published now.
+func (s *Service) blocked() bool { return s.core.Alarms() != 0 }
+
 func (c *call) publishBatch() *aws.Error {
 	t, err := c.needTopic("TopicArn", c.param("TopicArn"), "Publish")
 	if err != nil {
 		return err
+	}
+	if c.s.blocked() {
+		return errThrottled
 	}
 	items := c.Form.Items("PublishBatchRequestEntries.member")
 	switch {

@@ -105,7 +105,7 @@ func (s *Service) extend(r *request, q *queue, e *entry) *aws.Error {
 		return missing("VisibilityTimeout")
 	case !v.within(0, maxVisibility):
 		return badValue(v.String(), "VisibilityTimeout", "VisibilityTimeout must be an integer between 0 and 43200")
-	case r.Turn.Now+int64(v.v)*1000 > h.received+maxVisibility*1000+1000:
+	case r.Turn.Now+int64(v.v)*1000 > h.token.Since+maxVisibility*1000+1000:
 		return badValue(strconv.Itoa(v.v), "VisibilityTimeout", "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]")
 	}
 	switch q.core.Extend(r.Turn, h.token, r.Turn.Now+int64(v.v)*1000, q.settings().Fifo) {
@@ -126,7 +126,7 @@ func (s *Service) changeVisibility(r *request, q *queue, _ *endpoint.Caller) {
 		r.fail(err)
 		return
 	}
-	r.void(r.Turn)
+	r.service.endpoint.Core().StoreFacts(nil, r.void)
 }
 
 func (s *Service) changeVisibilityBatch(r *request, q *queue, _ *endpoint.Caller) {
@@ -138,11 +138,14 @@ func (s *Service) changeVisibilityBatch(r *request, q *queue, _ *endpoint.Caller
 	var bad []failed
 	for i := range r.in.entries {
 		e := &r.in.entries[i]
+		id := strings.Clone(e.id)
 		if err := s.extend(r, q, e); err != nil {
-			bad = append(bad, failed{e.id, err})
+			bad = append(bad, failed{id, err})
 			continue
 		}
-		good = append(good, e.id)
+		good = append(good, id)
 	}
-	r.finishIDs(r.Turn, good, bad, "ChangeMessageVisibilityBatchResultEntry")
+	r.service.endpoint.Core().StoreFacts(nil, func(t *broker.Turn) {
+		r.finishIDs(t, good, bad, "ChangeMessageVisibilityBatchResultEntry")
+	})
 }

@@ -10,16 +10,15 @@ import (
 )
 
 // A receipt handle is, in base64: the queue's number, the message's place, the
-// lease and the process it is of, the time of the receive, and a digest of all
-// that with the broker's secret, which tells a handle of ours from anything
-// else.
-const handleSize = 8 + 2 + 8 + 8 + 8 + 8 + 8 + 8
+// lease, the time of the receive, and a digest of all that with the broker's
+// secret, which tells a handle of ours from anything else. It is good on every
+// node and after every restart.
+const handleSize = 8 + 2 + 8 + 8 + 8 + 8 + 8
 
 // handle is a receipt handle in parts.
 type handle struct {
-	queue    uint64
-	token    broker.Token
-	received int64 // Unix ms
+	queue uint64
+	token broker.Token
 }
 
 func (s *Service) appendHandle(dst []byte, h handle) []byte {
@@ -29,8 +28,7 @@ func (s *Service) appendHandle(dst []byte, h handle) []byte {
 	binary.BigEndian.PutUint64(b[10:], h.token.Place.Seq)
 	binary.BigEndian.PutUint64(b[18:], h.token.Place.Sub)
 	binary.BigEndian.PutUint64(b[26:], uint64(h.token.Lease))
-	binary.BigEndian.PutUint64(b[34:], s.epoch)
-	binary.BigEndian.PutUint64(b[42:], uint64(h.received))
+	binary.BigEndian.PutUint64(b[34:], uint64(h.token.Since))
 	sum := s.digest(b[:handleSize-8])
 	copy(b[handleSize-8:], sum[:8])
 	return base64.StdEncoding.AppendEncode(dst, b[:])
@@ -43,8 +41,7 @@ func (s *Service) digest(b []byte) [sha256.Size]byte {
 	return sha256.Sum256(in[:n])
 }
 
-// parseHandle reads a receipt handle; ok is false if it is none of ours. The
-// lease is 0 if it is of a former process.
+// parseHandle reads a receipt handle; ok is false if it is none of ours.
 func (s *Service) parseHandle(text string) (h handle, ok bool) {
 	var b [handleSize + 2]byte
 	if len(text) != base64.StdEncoding.EncodedLen(handleSize) {
@@ -63,10 +60,7 @@ func (s *Service) parseHandle(text string) (h handle, ok bool) {
 	h.token.Place.Seq = binary.BigEndian.Uint64(b[10:])
 	h.token.Place.Sub = binary.BigEndian.Uint64(b[18:])
 	h.token.Lease = broker.Lease(binary.BigEndian.Uint64(b[26:]))
-	if binary.BigEndian.Uint64(b[34:]) != s.epoch {
-		h.token.Lease = 0
-	}
-	h.received = int64(binary.BigEndian.Uint64(b[42:]))
+	h.token.Since = int64(binary.BigEndian.Uint64(b[34:]))
 	return h, true
 }
 

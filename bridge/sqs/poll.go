@@ -59,8 +59,8 @@ func (p *poll) look(t *broker.Turn) {
 		x.queue.core.Nudge(t)
 		return
 	}
-	list, _ := x.take(t)
-	if len(list) == 0 && !x.queue.core.Closed() {
+	x.take(t)
+	if len(x.taken) == 0 && !x.queue.core.Closed() {
 		p.awaitLocked(t)
 		p.mu.Unlock()
 		return
@@ -68,11 +68,11 @@ func (p *poll) look(t *broker.Turn) {
 	p.over = true
 	p.mu.Unlock()
 	x.request.service.polls.remove(p)
-	if x.queue.core.Closed() && len(list) == 0 {
+	if len(x.taken) == 0 {
 		x.request.Fail(t, errNoQueue)
 		return
 	}
-	x.answer(t, list)
+	x.give(t)
 }
 
 // finish ends the wait without an answer; it reports whether it was not over.

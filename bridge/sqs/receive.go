@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/hermodmq/hermod/bridge/aws"
@@ -37,6 +38,10 @@ type receiving struct {
 	want    wanted
 	max     int
 	attempt string
+
+	taken []broker.Taken
+	reply *writer      // of taken
+	parts atomic.Int32 // of what the answer waits for: that it is written, and that the leases are durable
 }
 
 func (s *Service) receive(r *request, q *queue, _ *endpoint.Caller) {
@@ -51,10 +56,10 @@ func (s *Service) receive(r *request, q *queue, _ *endpoint.Caller) {
 			return
 		}
 	}
-	list, full := x.take(r.Turn)
+	full := x.take(r.Turn)
 	switch {
-	case len(list) > 0:
-		x.answer(r.Turn, list)
+	case len(x.taken) > 0:
+		x.give(r.Turn)
 	case full && wait == 0 && !q.settings().Fifo:
 		r.fail(errOverLimit)
 	case wait == 0 && !full:
@@ -122,15 +127,41 @@ func (s *Service) parseReceive(r *request, q *queue) (*receiving, int, *aws.Erro
 	return x, wait, nil
 }
 
-// take takes what is there now.
-func (x *receiving) take(t *broker.Turn) ([]broker.Taken, bool) {
-	list, full := x.queue.core.Take(t, broker.ReceiveOptions{
+// take takes what is there now; full says that the bound on messages in flight
+// keeps some back. The leases are on their way into the store.
+func (x *receiving) take(t *broker.Turn) (full bool) {
+	var stored bool
+	x.taken, full, stored = x.queue.core.Lend(t, broker.ReceiveOptions{
 		Max: x.max, Deadline: t.Now + x.want.visibility, InFlight: x.request.service.opt.InFlight, Fair: true,
-	}, nil)
-	if x.attempt != "" && len(list) > 0 {
-		x.queue.keep(t, x.attempt, list)
+	}, nil, x.ready)
+	if len(x.taken) > 0 && !stored {
+		x.parts.Add(1) // nothing of it is in the store
 	}
-	return list, full
+	if x.attempt != "" && len(x.taken) > 0 {
+		x.queue.keep(t, x.attempt, x.taken)
+	}
+	return full
+}
+
+// give answers with what was taken, once it is durable that nobody else gets
+// it. A client that hangs up before that has seen nothing.
+func (x *receiving) give(t *broker.Turn) {
+	x.reply = x.render(x.taken)
+	if x.parts.Load() == 0 {
+		x.request.OnGone(x.giveBack)
+	}
+	x.ready(t)
+}
+
+// ready notes that a part of the answer is there; the last one sends it.
+func (x *receiving) ready(t *broker.Turn) {
+	if x.parts.Add(1) == 2 {
+		x.request.finish(t, x.reply)
+	}
+}
+
+func (x *receiving) giveBack() {
+	x.queue.core.GiveBack(&broker.Turn{Now: x.request.service.endpoint.Now().UnixMilli()}, x.taken)
 }
 
 // settle answers a short poll that found nothing in memory: the store may be
@@ -148,8 +179,11 @@ func (x *receiving) settle(t *broker.Turn) {
 // that are there but not in memory yet.
 const shortPoll = 250
 
-// answer writes the messages.
-func (x *receiving) answer(t *broker.Turn, list []broker.Taken) {
+// answer answers with messages, if there are any.
+func (x *receiving) answer(t *broker.Turn, list []broker.Taken) { x.request.finish(t, x.render(list)) }
+
+// render writes the messages.
+func (x *receiving) render(list []broker.Taken) *writer {
 	r := x.request
 	size := 128
 	for i := range list {
@@ -157,13 +191,13 @@ func (x *receiving) answer(t *broker.Turn, list []broker.Taken) {
 	}
 	w := r.writer(size)
 	if len(list) > 0 {
-		w.list("Messages", "Message", len(list), func(i int) { x.write(t, w, &list[i]) })
+		w.list("Messages", "Message", len(list), func(i int) { x.write(w, &list[i]) })
 	}
-	r.finish(t, w)
+	return w
 }
 
 // write writes one message.
-func (x *receiving) write(t *broker.Turn, w *writer, m *broker.Taken) {
+func (x *receiving) write(w *writer, m *broker.Taken) {
 	s, q := x.request.service, x.queue
 	v := message.ViewOf(s.endpoint.Core(), m.Msg)
 	if v.ID.IsZero() {
@@ -184,7 +218,7 @@ func (x *receiving) write(t *broker.Turn, w *writer, m *broker.Taken) {
 		w.messageAttributes(shown)
 	}
 	w.text("MessageId", v.ID.String())
-	h := handle{queue: q.core.ID(), token: broker.Token{Lease: m.Lease, Place: m.Place}, received: t.Now}
+	h := handle{queue: q.core.ID(), token: broker.Token{Lease: m.Lease, Place: m.Place, Since: m.Since}}
 	if w.xml() {
 		w.open("ReceiptHandle")
 		w.b = s.appendHandle(w.b, h)

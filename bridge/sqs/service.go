@@ -3,9 +3,7 @@
 package sqs
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/binary"
 	"log/slog"
 	"strings"
 	"sync"
@@ -32,7 +30,6 @@ type Service struct {
 	endpoint *endpoint.Endpoint
 	opt      Options
 	secret   [sha256.Size]byte
-	epoch    uint64 // of this process
 	polls    pollWheel
 	moves    moves
 	sign     func(notification []byte) []byte // nil: as they are
@@ -55,9 +52,6 @@ func New(t *broker.Turn, e *endpoint.Endpoint, o Options) *Service {
 		endpoint: e, opt: o, secret: e.Secret("sqs.handle"),
 		queues: make(map[queueKey]*queue), deleted: make(map[queueKey]int64),
 	}
-	var b [8]byte
-	rand.Read(b[:])
-	s.epoch = binary.BigEndian.Uint64(b[:])
 	s.recover(t)
 	s.moves.recover(s)
 	e.Register("sqs", "2012-11-05", xmlns, "AmazonSQS", s)

@@ -33,6 +33,7 @@ func ctlCommand() *cobra.Command {
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	cluster := &cobra.Command{Use: "cluster", Short: "Members of the cluster and who leads it"}
 	cmd.AddCommand(cluster, restoreCommand(o))
+	cluster.AddCommand(recoverCommand(o))
 	for _, spec := range admin.Commands {
 		sub := ctlSubcommand(o, spec)
 		if name, ok := strings.CutPrefix(spec.Name, "cluster_"); ok {

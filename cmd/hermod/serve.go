@@ -214,6 +214,7 @@ func (n *node) fatal(err error) {
 		return
 	}
 	n.log.Error("the store failed; ending the process so that nothing unsafe is confirmed", "error", err)
+	hangUp()
 	os.Exit(3)
 }
 
@@ -232,6 +233,14 @@ func (n *node) watchDisk(core *broker.Broker) {
 	defer n.disk.mu.Unlock()
 	n.disk.core = core
 	n.alarmCore(core)
+}
+
+// diskLow says that the free space of this node's disk is below its limit. On a
+// standby nothing comes of it until it is full.
+func (n *node) diskLow() bool {
+	n.disk.mu.Lock()
+	defer n.disk.mu.Unlock()
+	return n.disk.low
 }
 
 func (n *node) alarmCore(core *broker.Broker) {
@@ -426,6 +435,11 @@ func (n *node) samples() []http.Sample {
 		{Name: "hermod_store_corrupt_blocks_total", Help: "Blocks whose checksum was wrong", Counter: true, Value: float64(st.CorruptBlocks)},
 		{Name: "hermod_store_lost_messages_total", Help: "Messages given up because of corruption", Counter: true, Value: float64(st.Lost)},
 	}
+	low := 0.0
+	if n.diskLow() {
+		low = 1
+	}
+	list = append(list, http.Sample{Name: "hermod_store_disk_low", Help: "1 while less than limits.disk_free is free, also on a standby", Value: low})
 	list = append(list, n.clusterSamples()...)
 	if n.config.HA.Enabled && !n.cluster.serving.Load() {
 		return list // a standby
@@ -454,7 +468,7 @@ func (n *node) openAdmin() error {
 }
 
 func (n *node) adminNode() admin.Node {
-	return admin.Node{Core: n.core, Server: n.server, MQTT: n.mqtt, AWS: n.aws, Store: n.store, Version: version, Log: n.raft, Join: n.joinByHand, DataDir: n.config.DataDir}
+	return admin.Node{Core: n.core, Server: n.server, MQTT: n.mqtt, AWS: n.aws, Store: n.store, Version: version, Log: n.raft, Join: n.joinByHand, DataDir: n.config.DataDir, Clock: wallClock}
 }
 
 // close lets clients leave, then makes a checkpoint so that the next start is

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"regexp"
@@ -38,11 +39,11 @@ func (n *node) openMQTT() error {
 		NoQoS1: c.MaxQoS < 1, NoQoS2: c.MaxQoS < 2, NoRetain: !c.Retain, NoWildcards: !c.Wildcards, NoShared: !c.Shared,
 		NoSubscriptionIDs: !c.SubscriptionIDs, CheckPayload: c.CheckPayload, Banned: banned(c.BannedClients),
 		ResponseInfo: c.ResponseInfo, ServerReference: c.ServerReference,
-		ListenerVHosts: config.Pairs(c.ListenerVHosts), CertVHosts: config.Pairs(c.CertVHosts),
+		ListenerVHosts: config.Pairs(c.ListenerVHosts), CertVHosts: config.Pairs(c.CertVHosts), CertClientID: c.CertClientID,
 		TakeoverRate: c.TakeoverRate, PacketTimeout: seconds(c.PacketTimeout), Copies: c.Overlapping == "each", Moved: c.ServerMoved,
-		Methods:      methods,
-		StickyShares: c.SharedStrategy == "sticky",
-		SysInterval:  seconds(c.SysInterval), Version: "hermod version " + version,
+		Methods:     methods,
+		Shares:      shareStrategies[c.SharedStrategy],
+		SysInterval: seconds(c.SysInterval), Version: "hermod version " + version,
 	})
 	n.mqtt = v
 	t := newTurn()
@@ -76,9 +77,29 @@ func (n *node) openMQTT() error {
 	if err != nil {
 		return err
 	}
-	plain.Name, plain.Address, plain.TLS = "mqtts", l.TLSAddress, secure
-	web.Name, web.Address, web.TLS = "mqtt-websocket-tls", l.WebSocketTLS, secure
+	plain.Name, plain.Address, plain.TLS = "mqtts", l.TLSAddress, offering(secure, "mqtt")
+	web.Name, web.Address, web.TLS = "mqtt-websocket-tls", l.WebSocketTLS, offering(secure, "http/1.1")
 	return errors.Join(n.listen(plain), n.listen(web))
+}
+
+// offering is c with an application protocol for clients that ask for it; the
+// others' wishes go unanswered.
+func offering(c *tls.Config, protocol string) *tls.Config {
+	named := negotiating(c, protocol)
+	outer := c.Clone()
+	outer.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		if slices.Contains(h.SupportedProtos, protocol) {
+			return named.GetConfigForClient(h)
+		}
+		return c.GetConfigForClient(h)
+	}
+	return outer
+}
+
+// shareStrategies are the values of mqtt.shared_strategy.
+var shareStrategies = map[string]mqtt.ShareStrategy{
+	"round_robin": mqtt.ShareTurns, "sticky": mqtt.ShareSticky, "random": mqtt.ShareRandom,
+	"hash_client": mqtt.ShareByClient, "hash_topic": mqtt.ShareByTopic,
 }
 
 // mqttSamples are the MQTT listener's numbers for /metrics.

@@ -40,7 +40,7 @@ func (n *node) openwireListener(server *openwire.Server, name, address string) t
 		Broker: n.config.Node.Name, URL: c.BrokerURL,
 		DefaultVHost: c.DefaultVHost, DefaultUser: c.DefaultUser, DefaultPassword: c.DefaultPassword,
 		DeadLetterQueue: c.DeadLetterQueue, IndividualDeadLetters: c.Individual,
-		Prioritized: c.Prioritized, FailIfNoSpace: c.FailIfNoSpace, LastImage: c.LastImage, UserIDs: c.UserIDs,
+		Prioritized: c.Prioritized, FailIfNoSpace: c.FailIfNoSpace, UserIDs: c.UserIDs,
 		ConnectedBrokers: c.ConnectedBrokers, Rebalance: c.Rebalance,
 		MaxInactivity: time.Duration(c.MaxInactivity) * time.Millisecond,
 		Logger:        n.log.With("component", "openwire"),
@@ -48,6 +48,10 @@ func (n *node) openwireListener(server *openwire.Server, name, address string) t
 	limits, _ := c.Limits()
 	for _, l := range limits {
 		o.PendingLimits = append(o.PendingLimits, openwire.PendingLimit(l))
+	}
+	recoveries, _ := c.Recoveries()
+	for _, r := range recoveries {
+		o.Recoveries = append(o.Recoveries, openwire.Recovery(r))
 	}
 	if o.MaxInactivity == 0 {
 		o.MaxInactivity = -1

@@ -99,7 +99,7 @@ ACTIVEMQ_XML = """<beans xmlns="http://www.springframework.org/schema/beans" xml
   xsi:schemaLocation="http://www.springframework.org/schema/beans http://www.springframework.org/schema/beans/spring-beans-2.0.xsd
   http://activemq.apache.org/schema/core http://activemq.apache.org/schema/core/activemq-core.xsd">
   <broker xmlns="http://activemq.apache.org/schema/core" useJmx="false" brokerName="bench" dataDirectory="%s">
-    <persistenceAdapter><kahaDB directory="%s/kahadb"/></persistenceAdapter>
+    <persistenceAdapter><kahaDB directory="%s/kahadb"%s/></persistenceAdapter>
     <transportConnectors><transportConnector name="openwire" uri="tcp://127.0.0.1:%d"/></transportConnectors>
   </broker>
 </beans>
@@ -110,6 +110,7 @@ class ActiveMQ:
     """A fresh ActiveMQ broker, as Debian's package configures it."""
 
     name = "activemq"
+    storing = ""
 
     def __init__(self, a):
         self.port = a.port + 1
@@ -118,7 +119,7 @@ class ActiveMQ:
         os.makedirs(home)
         xml = os.path.join(home, "activemq.xml")
         with open(xml, "w") as f:
-            f.write(ACTIVEMQ_XML % (home, home, self.port))
+            f.write(ACTIVEMQ_XML % (home, home, self.storing, self.port))
         self.log = open(os.path.join(home, "log"), "w")
         self.process = subprocess.Popen(
             ["java", "-Xmx1g", "-cp", a.activemq + "/*:" + a.activemq + "/optional/*", "-Dactivemq.home=/usr/share/activemq",
@@ -138,6 +139,13 @@ class ActiveMQ:
             self.process.kill()
             self.process.wait()
         self.log.close()
+
+
+class StoringActiveMQ(ActiveMQ):
+    """One that stores messages even if they are acknowledged before they reach the disk, as hermod does."""
+
+    name = "activemq that stores every message"
+    storing = ' concurrentStoreAndDispatchQueues="false"'
 
 
 def connect(port, patience=60):
@@ -355,22 +363,19 @@ MQTT_LOADS = [
 ]
 
 
+def mqtt_candidates(a):
+    return [mqtt_hermod] + ([Mosquitto] if a.mosquitto else [])
+
+
 def mqtt(a, _):
-    """MQTT: load, connections, sessions."""
-    candidates = [mqtt_hermod] + ([Mosquitto] if a.mosquitto else [])
-    found, idle, restart = {}, {}, {}
+    """MQTT under load."""
+    found = {}
     for n in range(a.rounds):
         note("mqtt, round %d" % (n + 1))
-        for make in candidates:
-            b = make(a).ready()
-            for what, args in MQTT_LOADS:
-                found.setdefault((what, b.name), []).append(mqtt_perf(a, b, "--duration", a.seconds, *args))
-            b.stop()
-        for make in candidates:
-            for count, dialers in ((a.idle // 4, 1), (a.idle // 2, 1), (a.idle, 1), (a.idle // 2, 16)):
+        for what, args in MQTT_LOADS:
+            for make in mqtt_candidates(a):
                 b = make(a).ready()
-                idle.setdefault((b.name, count, dialers), []).append(
-                    mqtt_perf(a, b, "--idle", str(count), "--dialers", str(dialers), "--duration", "1s"))
+                found.setdefault((what, b.name), []).append(mqtt_perf(a, b, "--duration", a.seconds, *args))
                 b.stop()
     rows = []
     for (what, name), runs in found.items():
@@ -378,12 +383,35 @@ def mqtt(a, _):
                      spread([r["deliver_rate"] / 1000 for r in runs], "%.0f"),
                      spread([100 * r["cost"]["machine_busy_by_others_share"] for r in runs], "%.0f")])
     table(["load", "broker", "CPU us per delivered message", "1,000 delivered/s", "busy by others %"], rows)
+
+
+def mqtt_idle(a, _):
+    """MQTT connections that do nothing."""
+    idle = {}
+    for n in range(a.rounds):
+        note("mqtt_idle, round %d" % (n + 1))
+        for count, dialers in ((a.idle // 8, 16), (a.idle // 4, 16), (a.idle // 2, 16), (a.idle, 16), (a.idle // 2, 1)):
+            for make in mqtt_candidates(a):
+                b = make(a).ready()
+                idle.setdefault((b.name, count, dialers), []).append(
+                    mqtt_perf(a, b, "--idle", str(count), "--dialers", str(dialers), "--duration", "1s"))
+                b.stop()
     rows = []
     for (name, count, dialers), runs in sorted(idle.items(), key=lambda x: (x[0][0], x[0][2], x[0][1])):
         rows.append([name, str(count), str(dialers), spread([r["broker_rss_bytes_per_connection"] / 1024 for r in runs]),
                      spread([r["broker_cpu_us_per_open"] for r in runs], "%.0f")])
     table(["broker", "connections", "opened at a time", "KiB of RSS each", "CPU us to open one"], rows)
-    note("mqtt, %d sessions" % a.sessions)
+    for name in sorted({k[0] for k in idle}):
+        rss = {count: statistics.median(r["broker_rss_after_bytes"] for r in runs)
+               for (who, count, dialers), runs in idle.items() if who == name and dialers > 1}
+        low, high = min(rss), max(rss)
+        print("%s: %.0f bytes for each connection beyond %d\n" % (name, (rss[high] - rss[low]) / (high - low), low))
+
+
+def mqtt_sessions(a, _):
+    """A restart with many durable MQTT sessions, all offline."""
+    restart = {}
+    note("mqtt_sessions")
     b = mqtt_hermod(a).ready()
     perf(a, "mqtt", "--host", "127.0.0.1:%d" % b.port, "--sessions", str(a.sessions), "--dialers", "64")
     for _ in range(a.rounds):
@@ -418,7 +446,10 @@ def openwire(a, activemq):
         for case, args in cases.items():
             disk = perf(a, "disk", "--dir", a.dir, "--duration", "1s")
             raw.append(next(c["writes_per_second"] for c in disk["cases"] if c["file"] == "preallocated" and c["write_bytes"] == 4096))
-            for kind in (Hermod, ActiveMQ) if activemq else (Hermod,):
+            kinds = [Hermod]
+            if activemq:
+                kinds += [ActiveMQ, StoringActiveMQ] if case == "the same, consumed by 4" else [ActiveMQ]
+            for kind in kinds:
                 b = kind(a, protocol="openwire") if kind is Hermod else kind(a)
                 b.ready()
                 r = perf(a, "openwire", "--host", "127.0.0.1:%d" % b.port, "--pid", str(b.pid), "--duration", a.seconds, "--warmup", "4s", *args)
@@ -439,7 +470,7 @@ def openwire(a, activemq):
     table(["1 KiB", "broker", "messages/s", "CPU us per message", "response p50 us", "busy by others %", "x raw", "x activemq"], rows)
 
 
-PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle, "openwire": openwire, "mqtt": mqtt}
+PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle, "openwire": openwire, "mqtt": mqtt, "mqtt_idle": mqtt_idle, "mqtt_sessions": mqtt_sessions}
 
 
 def main():

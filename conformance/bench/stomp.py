@@ -30,10 +30,8 @@ class Hermod:
     def __init__(self, a):
         self.port, home = a.port, os.path.join(a.dir, "hermod")
         shutil.rmtree(home, ignore_errors=True)
-        off = [x for x in run.off(a.bin) if not x.startswith("listeners.stomp.address")]
-        off = [x for i, x in enumerate(off) if not (x == "--set" and (i + 1 == len(off) or off[i + 1] == "--set"))]
         self.process = subprocess.Popen(
-            [a.bin, "serve", "--data-dir", home, "--set", "listeners.amqp.address=off"] + off
+            [a.bin, "serve", "--data-dir", home] + run.off(a.bin, "stomp")
             + ["--set", "listeners.stomp.address=127.0.0.1:%d" % self.port, "--set", "log.level=warn"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.pid = self.process.pid

@@ -16,11 +16,12 @@ const (
 	queueTx    = "cluster.tx"    // transactions over both tx queues; acknowledgements in transactions
 	queueTx2   = "cluster.tx2"
 	queueSTOMP = "cluster.stomp"
+	queueHose  = "cluster.hose"
 	queueOnce  = "cluster.once" // gets what is published with QoS 2; nobody reads it before the end
 )
 
 // amqpQueues are all queues, whatever protocol uses them.
-var amqpQueues = []string{queuePlain, queueTx, queueTx2, queueSTOMP, queueOnce, queueSQS, queueOpenWire}
+var amqpQueues = []string{queuePlain, queueTx, queueTx2, queueSTOMP, queueHose, queueOnce, queueSQS, queueOpenWire}
 
 // channel opens a connection to addr with one channel and declares the queues.
 // cut closes the connection without waiting for anybody.
@@ -57,6 +58,18 @@ func (w *world) channel(addr string) (ch *amqp.Channel, cut func(), err error) {
 
 // amqpPublisher publishes to queuePlain, a window of unconfirmed ones at most.
 func amqpPublisher(ctx context.Context, w *world, addr string, rng *rand.Rand) {
+	publishAMQP(ctx, w, addr, queuePlain, func(id string) []byte { return body(id, rng) })
+}
+
+// amqpHose publishes 256 KiB at a time to queueHose.
+func amqpHose(ctx context.Context, w *world, addr string, _ *rand.Rand) {
+	const size = 256 << 10
+	publishAMQP(ctx, w, addr, queueHose, func(id string) []byte {
+		return append(append([]byte(id), ' '), make([]byte, size)...)
+	})
+}
+
+func publishAMQP(ctx context.Context, w *world, addr, queue string, body func(id string) []byte) {
 	ch, cut, err := w.channel(addr)
 	if err != nil {
 		return
@@ -71,9 +84,9 @@ func amqpPublisher(ctx context.Context, w *world, addr string, rng *rand.Rand) {
 	for number := 1; ctx.Err() == nil; number++ {
 		w.throttle(ctx)
 		id := fmt.Sprintf("%s-%d", name, number)
-		w.publish(id, queuePlain, name, number, 0)
+		w.publish(id, queue, name, number, 0)
 		pending[ch.GetNextPublishSeqNo()] = id
-		if ch.PublishWithContext(ctx, "", queuePlain, false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: body(id, rng)}) != nil {
+		if ch.PublishWithContext(ctx, "", queue, false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: body(id)}) != nil {
 			return
 		}
 		for len(pending) >= window {

@@ -93,15 +93,8 @@ func (w *world) load() (end func()) {
 // judge drains what is left through the serving node and accounts for all.
 func (w *world) judge(t *testing.T) {
 	t.Helper()
-	l := w.leader(serveLimit)
-	if l < 0 {
-		t.Fatalf("no node serves at the end\n%s%s", w.states(), w.logs())
-	}
-	if err := w.drainSQS(w.addresses(portAWS, l)[0]); err != nil {
-		t.Fatalf("drain: %v\n%s", err, w.logs())
-	}
-	if err := w.drainAMQP(w.addresses(portAMQP, l)[0]); err != nil {
-		t.Fatalf("drain: %v\n%s", err, w.logs())
+	if err := w.drain(); err != nil {
+		t.Fatalf("drain: %v\n%s%s", err, w.states(), w.logs())
 	}
 	found, sum := w.account()
 	t.Log(sum)
@@ -142,24 +135,30 @@ func (w *world) endure(t *testing.T, rounds uint64, faults []fault) {
 	rng := rand.New(rand.NewPCG(w.seed, 0))
 	end := w.load()
 	for range rounds {
-		f := faults[rng.IntN(len(faults))]
-		if f.fabric && w.net == nil {
-			continue
-		}
-		t.Logf("%s", f.name)
-		rest(t.Context(), someTime(rng, time.Second))
-		if err := f.do(t.Context(), w, rng); err != nil {
-			t.Fatalf("%s: %v", f.name, err)
-		}
-		if rng.IntN(3) > 0 { // else the next fault finds the cluster in the middle of it
-			if err := w.settleDown(); err != nil {
-				t.Fatalf("%s: %v", f.name, err)
-			}
-		}
+		w.round(t, rng, faults)
 	}
 	if err := w.settleDown(); err != nil {
 		t.Fatal(err)
 	}
 	end()
 	w.judge(t)
+}
+
+// round breaks something once.
+func (w *world) round(t *testing.T, rng *rand.Rand, faults []fault) {
+	t.Helper()
+	f := faults[rng.IntN(len(faults))]
+	if f.fabric && w.net == nil {
+		return
+	}
+	t.Logf("%s", f.name)
+	rest(t.Context(), someTime(rng, time.Second))
+	if err := f.do(t.Context(), w, rng); err != nil {
+		t.Fatalf("%s: %v", f.name, err)
+	}
+	if rng.IntN(3) > 0 { // else the next fault finds the cluster in the middle of it
+		if err := w.settleDown(); err != nil {
+			t.Fatalf("%s: %v", f.name, err)
+		}
+	}
 }

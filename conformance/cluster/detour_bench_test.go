@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // Figures of what is not the plain cluster of three: a witness in the place of
@@ -138,4 +141,35 @@ func (w *world) processorTime(b *testing.B) time.Duration {
 		}
 	}
 	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
+// flood publishes persistent messages with confirms, at most size of them
+// unconfirmed, until stop, and counts what was confirmed.
+func flood(b *testing.B, ch *amqp.Channel, queue string, size int, stop <-chan struct{}, confirmed *atomic.Int64) {
+	b.Helper()
+	if err := ch.Confirm(false); err != nil {
+		b.Fatal(err)
+	}
+	confirms := ch.NotifyPublish(make(chan amqp.Confirmation, size))
+	body := make([]byte, benchBody)
+	for open := 0; ; {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		if err := ch.PublishWithContext(context.Background(), "", queue, false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: body}); err != nil {
+			b.Error(err)
+			return
+		}
+		if open++; open < size {
+			continue
+		}
+		if c, ok := <-confirms; !ok || !c.Ack {
+			b.Error("a publish was not confirmed")
+			return
+		}
+		open--
+		confirmed.Add(1)
+	}
 }

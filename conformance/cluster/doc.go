@@ -8,6 +8,12 @@
 // devices are not allowed the nodes listen on loopback addresses, and the
 // schedules that need a network of their own are skipped, by name.
 //
+// Their disks are broken, too. On a tmpfs of their own ([volume]) they fill up;
+// on a file system that forgets what was not synced ((package lossy)) the power fails, or
+// a disk no longer answers. Where mounts or FUSE are not allowed these tests are
+// skipped, by name. Other tests do what operators do: grow and shrink, upgrade
+// from an older build, back up, restore, recover the last node.
+//
 // What must hold after the last fault and a complete drain ([history]):
 //
 //   - a message whose publish was confirmed is consumed at least once;
@@ -33,6 +39,7 @@
 //
 // How many messages come twice is reported.
 //
-// CLUSTER_ROUNDS sets the number of faults (default 12), CLUSTER_SEED repeats
-// the choices of a run, which prints its seed.
+// CLUSTER_ROUNDS sets the number of faults (default 12), CLUSTER_POWER_ROUNDS
+// that of power cuts (6), CLUSTER_SEED repeats the choices of a run, which prints
+// its seed. CLUSTER_SOAK=8h runs TestSoak for so long.
 package cluster

@@ -12,6 +12,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
+const queueWitness = "cluster.witness"
+
 // witness is a client of a node that is about to be deposed.
 type witness struct {
 	t      *testing.T
@@ -26,6 +28,10 @@ func (w *world) witness(t *testing.T, node int) *witness {
 		t.Fatal(err)
 	}
 	t.Cleanup(cut)
+	// A queue of its own: the history knows nothing of what it gets.
+	if _, err := ch.QueueDeclare(queueWitness, true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
 	c := &witness{t, ch, ch.NotifyClose(make(chan *amqp.Error, 1))}
 	if err := ch.Confirm(false); err != nil {
 		t.Fatal(err)
@@ -40,7 +46,7 @@ type pending struct{ c *amqp.DeferredConfirmation }
 
 func (c *witness) publish() pending {
 	c.t.Helper()
-	d, err := c.ch.PublishWithDeferredConfirm("", queuePlain, false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte("w ")})
+	d, err := c.ch.PublishWithDeferredConfirm("", queueWitness, false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte("w ")})
 	if err != nil {
 		c.t.Fatal(err)
 	}

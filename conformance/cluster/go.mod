@@ -5,9 +5,11 @@ go 1.26.0
 require (
 	github.com/eclipse/paho.mqtt.golang v1.5.1
 	github.com/go-stomp/stomp/v3 v3.1.3
+	github.com/hanwen/go-fuse/v2 v2.12.1
 	github.com/hermodmq/hermod v0.0.0
 	github.com/hermodmq/hermod/conformance/harness v0.0.0
 	github.com/rabbitmq/amqp091-go v1.16.0
+	go.etcd.io/bbolt v1.5.0
 	golang.org/x/sys v0.49.0
 )
 

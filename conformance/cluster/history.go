@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -32,6 +33,10 @@ type history struct {
 	members  map[int64][]*message
 	unseen   int // messages not delivered yet
 	found    findings
+
+	// settledUpTo: what publishers of this number and lower ones published is
+	// accounted for already; it may still come again.
+	settledUpTo int64
 }
 
 // findings are violations, each told in words.
@@ -56,6 +61,21 @@ type summary struct {
 
 func newHistory() *history {
 	return &history{messages: map[string]*message{}, last: map[string]int{}, commits: map[int64]bool{}, members: map[int64][]*message{}}
+}
+
+// next is an empty history that follows h, all of whose publishers have numbers
+// up to last.
+func (h *history) next(last int64) *history {
+	n := newHistory()
+	n.settledUpTo = last
+	return n
+}
+
+// earlier says that id belongs to an earlier history.
+func (h *history) earlier(id string) bool {
+	name, _, _ := strings.Cut(id, "-")
+	n, err := strconv.ParseInt(strings.TrimLeft(name, "abcdefghijklmnopqrstuvwxyz"), 10, 64)
+	return err == nil && n <= h.settledUpTo
 }
 
 func (h *history) publish(id, queue, publisher string, number int, tx int64) {
@@ -90,6 +110,9 @@ func (h *history) deliver(id, queue string, flagged bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	m := h.messages[id]
+	if m == nil && h.earlier(id) {
+		return
+	}
 	if m == nil {
 		h.found.strangers = append(h.found.strangers, id)
 		return
@@ -118,6 +141,24 @@ func (h *history) deliver(id, queue string, flagged bool) {
 		h.found.disorder = append(h.found.disorder, fmt.Sprintf("%s: number %d of %s after %d", id, m.number, line, last))
 	}
 	h.last[line] = max(h.last[line], m.number)
+}
+
+// waiting names the queues with confirmed messages that did not arrive yet, but
+// for those that nobody reads before the end; "" if there are none.
+func (h *history) waiting() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	list := map[string]int{}
+	for _, m := range h.messages {
+		if m.confirmed && m.copies == 0 && m.queue != queueOnce {
+			list[m.queue]++
+		}
+	}
+	text := ""
+	for _, q := range slices.Sorted(maps.Keys(list)) {
+		text += fmt.Sprintf(" %s: %d", q, list[q])
+	}
+	return text
 }
 
 func (h *history) settle(id string) {

@@ -37,6 +37,7 @@ type node struct {
 	host   *host // nil: on a loopback address
 	peers  string
 	extra  []string // further settings
+	bin    string   // program; "" is the one under test
 	broker *harness.Broker
 }
 
@@ -69,7 +70,7 @@ func (n *node) settings() []string {
 // it is ready, to lead or to stand by.
 func (n *node) start() error {
 	begin := func() (err error) {
-		n.broker, err = harness.Start(harness.Options{DataDir: n.dir, Set: n.settings()})
+		n.broker, err = harness.Start(harness.Options{DataDir: n.dir, Set: n.settings(), Bin: n.bin})
 		return err
 	}
 	if n.host == nil {
@@ -202,8 +203,9 @@ func (c *cluster) health(i int) (health, error) {
 	if err != nil {
 		return h, err
 	}
-	if string(body) == "ok\n" { // a node that is no cluster's
-		return health{Serving: true, Redundant: 1}, nil
+	if string(body) == "ok\n" { // a node without HA
+		h.Serving, h.Redundant = true, 1
+		return h, nil
 	}
 	if err := json.Unmarshal(body, &h); err != nil {
 		return h, fmt.Errorf("health of %s: %w: %q", c.nodes[i].name, err, body)

@@ -92,7 +92,7 @@ func TestStandbysRelay(t *testing.T) {
 func (w *world) relayAMQP(t *testing.T, active, standby int) {
 	t.Helper()
 	c := w.witness(t, standby)
-	d, err := c.ch.Consume(queuePlain, "", true, false, false, false, nil)
+	d, err := c.ch.Consume(queueWitness, "", true, false, false, false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

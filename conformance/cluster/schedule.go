@@ -63,6 +63,11 @@ func (w *world) kill(ctx context.Context, hold time.Duration, indexes ...int) er
 	}
 	for _, i := range indexes {
 		w.nodes[i].broker.Kill() // waits for its end
+		if w.afterKill != nil {
+			if err := w.afterKill(i); err != nil {
+				return err
+			}
+		}
 	}
 	if len(indexes) <= len(w.nodes)/2 {
 		if _, err := w.serving(); err != nil {

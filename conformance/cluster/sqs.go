@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -60,6 +61,23 @@ func (c *sqsClient) call(action string, in, out any) error {
 		return json.Unmarshal(text, out)
 	}
 	return nil
+}
+
+// topic makes a call of SNS, whose protocol is a form; nil means that it
+// was answered with 200.
+func (c *sqsClient) topic(action string, parameters url.Values) error {
+	parameters.Set("Action", action)
+	parameters.Set("Version", "2010-03-31")
+	resp, err := c.http.PostForm(c.url, parameters)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %d %s", action, resp.StatusCode, text)
+	}
+	return err
 }
 
 // sqsMessage is a received message.

@@ -118,37 +118,12 @@ func TestAWitnessKeepsLittle(t *testing.T) {
 		size  = 100 << 10
 		count = 5000
 	)
-	ch, cut, err := w.channel(w.addresses(portAMQP, l)[0])
-	if err != nil {
+	w.bulk(t, l, 2*count/5, size)
+	w.nodes[voter].broker.Kill()
+	if err := w.start(voter); err != nil {
 		t.Fatal(err)
 	}
-	defer cut()
-	if err := ch.Confirm(false); err != nil {
-		t.Fatal(err)
-	}
-	payload := make([]byte, size)
-	var open []*amqp.DeferredConfirmation
-	for i := range count {
-		d, err := ch.PublishWithDeferredConfirm("", queuePlain, false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: payload})
-		if err != nil {
-			t.Fatalf("message %d: %v\n%s", i, err, w.logs())
-		}
-		if open = append(open, d); len(open) < 200 {
-			continue
-		}
-		for _, d := range open {
-			if !(pending{d}).acked(answerTimeout) {
-				t.Fatalf("no confirm\n%s", w.logs())
-			}
-		}
-		open = open[:0]
-		if i == 2*count/5-1 {
-			w.nodes[voter].broker.Kill()
-			if err := w.start(voter); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	w.bulk(t, l, 3*count/5, size)
 	if err := w.settleDown(); err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +150,75 @@ func TestAWitnessKeepsLittle(t *testing.T) {
 	}
 	if out, err := w.nodes[voter].broker.CTL("list_queues"); err == nil {
 		t.Errorf("the witness lists queues: %s", out)
+	}
+}
+
+// bulk publishes count messages of size bytes, a multiple of 200, and waits for
+// their confirms.
+func (w *world) bulk(t *testing.T, node, count, size int) {
+	t.Helper()
+	ch, cut, err := w.channel(w.addresses(portAMQP, node)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cut()
+	if err := ch.Confirm(false); err != nil {
+		t.Fatal(err)
+	}
+	payload := make([]byte, size)
+	var open []*amqp.DeferredConfirmation
+	for i := range count {
+		d, err := ch.PublishWithDeferredConfirm("", queuePlain, false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: payload})
+		if err != nil {
+			t.Fatalf("message %d: %v\n%s", i, err, w.logs())
+		}
+		if open = append(open, d); len(open) < 200 {
+			continue
+		}
+		for _, d := range open {
+			if !(pending{d}).acked(answerTimeout) {
+				t.Fatalf("no confirm\n%s", w.logs())
+			}
+		}
+		open = open[:0]
+	}
+}
+
+// TestAWitnessComesLate: one that was away for longer than the leader keeps its
+// log, and one whose disk was lost, begin anew, and their vote counts again.
+func TestAWitnessComesLate(t *testing.T) {
+	w := newWorld(t, func(nodes []*node) {
+		withWitness(nodes)
+		for _, n := range nodes {
+			n.extra = append(n.extra, "ha.log_keep=1MiB")
+		}
+	})
+	l := w.leader(serveLimit)
+	for _, wiped := range []bool{false, true} {
+		w.nodes[voter].broker.Kill()
+		w.bulk(t, l, 4000, 100<<10)
+		// A checkpoint cuts the logs of the full nodes.
+		if !harness.Poll(serveLimit, func() bool { return w.logBytes(l) < 256<<20 }) {
+			t.Fatalf("the leader's log is not cut\n%s", w.logs())
+		}
+		if wiped {
+			if err := os.RemoveAll(w.nodes[voter].dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.start(voter); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.settleDown(); err != nil {
+			t.Fatal(err)
+		}
+		if log := w.nodes[voter].broker.Log(); !strings.Contains(log, "beginning anew") {
+			t.Errorf("the witness has got the whole log (wiped %v): the test proves nothing\n%s", wiped, log)
+		}
+	}
+	w.nodes[1-l].broker.Kill()
+	if !w.works(t.Context(), l) {
+		t.Errorf("the active node and the witness confirm nothing\n%s", w.logs())
 	}
 }
 

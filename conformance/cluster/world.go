@@ -26,7 +26,15 @@ type world struct {
 	*cluster
 	*history
 	seed uint64
-	ids  atomic.Int64
+
+	// afterKill, which may be nil, is told of every node that was killed, before
+	// it starts again.
+	afterKill func(i int) error
+
+	// pace is a rest after each publish; 0 is none.
+	pace time.Duration
+
+	ids atomic.Int64
 }
 
 // publisherName names one connection's life.
@@ -63,6 +71,9 @@ func rest(ctx context.Context, d time.Duration) {
 func (w *world) throttle(ctx context.Context) {
 	for w.backlog() > backlogMax && ctx.Err() == nil {
 		rest(ctx, 5*time.Millisecond)
+	}
+	if w.pace > 0 {
+		rest(ctx, w.pace)
 	}
 }
 

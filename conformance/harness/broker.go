@@ -30,6 +30,8 @@ type Options struct {
 	Set []string
 	// Env holds NAME=value pairs added to the environment.
 	Env []string
+	// Bin is the program; "" is that of [Binary].
+	Bin string
 }
 
 // Broker is one hermod process and what it takes to start it again. Its
@@ -45,9 +47,12 @@ type Broker struct {
 
 // Start builds hermod if needed, starts it and waits until it is ready.
 func Start(o Options) (*Broker, error) {
-	bin, err := Binary()
-	if err != nil {
-		return nil, err
+	bin := o.Bin
+	if bin == "" {
+		var err error
+		if bin, err = Binary(); err != nil {
+			return nil, err
+		}
 	}
 	b := &Broker{bin: bin, options: o, log: &tail{}}
 	return b, b.start()

@@ -30,13 +30,15 @@ func byName(t *testing.T, name string) Adapter {
 // TestNumbersBecomeTexts: a typed header that has been through a protocol
 // without types is a text for whoever gets it next, types included.
 func TestNumbersBecomeTexts(t *testing.T) {
-	for _, middle := range []string{"STOMP", "MQTT"} {
-		at, on := Address{Topic: []string{unique(t), "1"}}, Address{Topic: []string{unique(t), "2"}}
-		first := oneWay(t, "AMQP", middle, at, Message{Headers: map[string]any{"n": int64(5), "f": 1.5, "b": true}})
-		second := oneWay(t, middle, "AMQP", on, first)
-		if got := fmt.Sprintf("%T %v %T %v %T %v", second.Headers["n"], second.Headers["n"], second.Headers["f"], second.Headers["f"],
-			second.Headers["b"], second.Headers["b"]); got != "string 5 string 1.5 string true" {
-			t.Errorf("by way of %s: %s", middle, got)
+	for _, typed := range []string{"AMQP", "OpenWire"} {
+		for _, middle := range []string{"STOMP", "MQTT"} {
+			at, on := Address{Topic: []string{unique(t), "1"}}, Address{Topic: []string{unique(t), "2"}}
+			first := oneWay(t, typed, middle, at, Message{Headers: map[string]any{"n": int64(5), "f": 1.5, "b": true}})
+			second := oneWay(t, middle, typed, on, first)
+			if got := fmt.Sprintf("%T %v %T %v %T %v", second.Headers["n"], second.Headers["n"], second.Headers["f"], second.Headers["f"],
+				second.Headers["b"], second.Headers["b"]); got != "string 5 string 1.5 string true" {
+				t.Errorf("%s by way of %s: %s", typed, middle, got)
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -26,6 +27,9 @@ var shared *harness.Broker
 func TestMain(m *testing.M) { os.Exit(runMain(m)) }
 
 func runMain(m *testing.M) int {
+	if flag.Parse(); flag.Lookup("test.fuzz").Value.String() != "" {
+		return m.Run() // codecs need no broker, and each worker would start one
+	}
 	defer harness.RemoveBinary()
 	dir, err := os.MkdirTemp("", "hermod-mqtt-")
 	if err != nil {
@@ -53,7 +57,7 @@ func runMain(m *testing.M) int {
 	return code
 }
 
-var settings = []string{"listeners.mqtt.address=127.0.0.1:0", "auth.anonymous=on", "mqtt.session_expiry_max=100000"}
+var settings = []string{"listeners.mqtt.address=127.0.0.1:0", "listeners.mqtt.websocket_address=127.0.0.1:0", "auth.anonymous=on", "mqtt.session_expiry_max=100000"}
 
 // startOwn starts a broker for one test.
 func startOwn(t *testing.T, set ...string) *harness.Broker {
@@ -211,6 +215,9 @@ func (r *raw) dropped(reason wire.Reason) {
 		_, body := r.expect(wire.DISCONNECT)
 		d, err := wire.DecodeDisconnect(body, r.v)
 		must(r.t, err)
+		if _, ok := d.Props.Find(wire.SessionExpiry); ok { // MQTT-19 [MQTT-3.14.2-2]
+			r.t.Error("DISCONNECT of the server with a session expiry")
+		}
 		if d.Reason != reason {
 			r.t.Fatalf("DISCONNECT 0x%02X %q, want 0x%02X", byte(d.Reason), d.Props.Text(wire.ReasonString), byte(reason))
 		}

@@ -115,7 +115,7 @@ func (g generation) classpath(t *testing.T) string {
 
 // verdict is a line of the runner: verdict, line of the checklist and method,
 // seconds.
-var verdict = regexp.MustCompile(`^(PASS|FAIL|SKIP) ((?:OW|STOMP)-\d+ \S+) ([\d.]+)$`)
+var verdict = regexp.MustCompile(`^(PASS|FAIL|SKIP) ((?:OW|STOMP|TLS)-\d+ \S+) ([\d.]+)$`)
 
 // run runs the scenarios and makes each a subtest. With raw, also those that
 // do not depend on the client.

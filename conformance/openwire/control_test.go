@@ -39,7 +39,8 @@ func broker(t *testing.T) []string {
 		}
 		return []string{"CONTROL=" + serve(t, external(command))}
 	}
-	b, err := harness.Start(harness.Options{DataDir: t.TempDir(), Set: settings(t)})
+	tls, env := secure(t)
+	b, err := harness.Start(harness.Options{DataDir: t.TempDir(), Set: append(settings(t), tls...)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,10 +53,10 @@ func broker(t *testing.T) []string {
 	if b.Addr("openwire") == "" {
 		t.Fatal("no OpenWire listener")
 	}
-	return []string{
-		"BROKER_KIND=hermod", "BROKER_URL=tcp://" + b.Addr("openwire"), "CONTROL=" + serve(t, hermod{b}),
-		"AMQP_ADDR=" + b.Addr("amqp"), "STOMP_ADDR=" + b.Addr("stomp"), "MQTT_ADDR=" + b.Addr("mqtt"),
-	}
+	return append(env,
+		"BROKER_KIND=hermod", "BROKER_URL=tcp://"+b.Addr("openwire"), "CONTROL="+serve(t, hermod{b}),
+		"AMQP_ADDR="+b.Addr("amqp"), "STOMP_ADDR="+b.Addr("stomp"), "MQTT_ADDR="+b.Addr("mqtt"), "TLS_ADDR="+b.Addr("openwire-tls"), "AWS_ADDR="+b.Addr("aws"),
+	)
 }
 
 // serve makes a broker controllable over HTTP; calls come one at a time.
@@ -175,10 +176,14 @@ func settings(t *testing.T) []string {
 	hash := sha256.Sum256(append(append([]byte{}, salt...), "limited"...))
 	users, err := json.Marshal(map[string]any{
 		"users": []map[string]any{{
+			"name": certificateUser, "tags": "",
+		}, {
 			"name": "limited", "tags": "", "hashing_algorithm": "rabbit_password_hashing_sha256",
 			"password_hash": base64.StdEncoding.EncodeToString(append(salt, hash[:]...)),
 		}},
 		"permissions": []map[string]any{{
+			"user": certificateUser, "vhost": "/", "configure": "^CAROL", "write": `^(CAROL|amq\.default)`, "read": "^CAROL",
+		}, {
 			"user": "limited", "vhost": "/", "configure": ".*", "write": "^([^F]|F[^O])", "read": "^([^F]|F[^O])",
 		}},
 		"policies": []map[string]any{{
@@ -199,7 +204,7 @@ func settings(t *testing.T) []string {
 		"listeners.stomp.address=127.0.0.1:0", "listeners.stomp.dialect=activemq",
 		"listeners.mqtt.address=127.0.0.1:0",
 		"listeners.metrics.address=127.0.0.1:0", "listeners.metrics.pprof=true",
-		"listeners.aws.address=127.0.0.1:0",
+		"listeners.aws.address=127.0.0.1:0", "aws.auth=relaxed",
 		"openwire.individual_dead_letters=IDLQ.>",
 		"openwire.prioritized=PRIO.>",
 		"openwire.fail_if_no_space=NOSPACE.>",

@@ -299,7 +299,7 @@ func (ch *channel) touch() {
 // whatever the client holds is released at once.
 func (ch *channel) fail(e *exception) {
 	c := ch.conn
-	c.opt.Logger.Log(context.Background(), c.failureLevel(), "amqp channel failed", "peer", c.peer(), "user", c.userName(), "channel", ch.id, "code", e.code, "reason", e.text)
+	c.opt.Logger.Log(context.Background(), c.failureLevel(), "amqp channel failed", "peer", c.link.Info().RemoteString(), "user", c.userName(), "channel", ch.id, "code", e.code, "reason", e.text)
 	ch.flushSettles()
 	ch.flushConfirms()
 	ch.end()

@@ -298,7 +298,7 @@ func (c *conn) fail(e *exception) {
 		return
 	}
 	c.teardown()
-	c.opt.Logger.Info("amqp connection failed", "peer", c.peer(), "user", c.userName(), "code", e.code, "reason", e.text)
+	c.opt.Logger.Info("amqp connection failed", "peer", c.link.Info().RemoteString(), "user", c.userName(), "code", e.code, "reason", e.text)
 	c.send(0, &wire.ConnectionClose{ReplyCode: e.code, ReplyText: e.replyText(), ClassID: c.current.Class(), MethodID: c.current.Method()})
 	c.state = closing
 	c.deadline = c.turn.Now + c.opt.CloseTimeout.Milliseconds()
@@ -386,7 +386,7 @@ func (c *conn) Tick(time.Time) {
 	c.begin()
 	c.inbox.Trim()
 	if c.deadline != 0 && c.turn.Now >= c.deadline {
-		c.opt.Logger.Info("amqp connection timed out", "peer", c.peer(), "state", c.state.String())
+		c.opt.Logger.Info("amqp connection timed out", "peer", c.link.Info().RemoteString(), "state", c.state.String())
 		c.hangUp()
 		return
 	}
@@ -395,7 +395,7 @@ func (c *conn) Tick(time.Time) {
 	}
 	// Nothing is heard while nothing is read.
 	if c.turn.Now-c.heard > 2*c.heartbeat && c.paused == 0 {
-		c.opt.Logger.Info("amqp client sent no heartbeat", "peer", c.peer(), "user", c.userName())
+		c.opt.Logger.Info("amqp client sent no heartbeat", "peer", c.link.Info().RemoteString(), "user", c.userName())
 		c.state = over
 		c.endSessions()
 		c.link.Close()
@@ -425,13 +425,6 @@ func (s state) String() string {
 		return "closing"
 	}
 	return "over"
-}
-
-func (c *conn) peer() string {
-	if i := c.link.Info(); i != nil && i.Remote != nil {
-		return i.Remote.String()
-	}
-	return ""
 }
 
 func (c *conn) userName() string {

@@ -2,11 +2,11 @@ package amqp
 
 import (
 	"bytes"
-	"net"
 	"strings"
 
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/listeners/amqp/wire"
+	"github.com/hermodmq/hermod/listeners/delivery"
 	"github.com/hermodmq/hermod/listeners/transport"
 )
 
@@ -151,7 +151,7 @@ func (c *conn) readClient(t wire.Table) {
 
 // credentials reads a response by the rules of its mechanism.
 func (c *conn) credentials(mechanism, response string) (broker.Credentials, error) {
-	cred := broker.Credentials{Mechanism: mechanism, Loopback: c.loopback()}
+	cred := broker.Credentials{Mechanism: mechanism, Loopback: c.link.Info().Loopback()}
 	switch mechanism {
 	case "PLAIN":
 		parts := bytes.SplitN([]byte(response), []byte{0}, 3)
@@ -182,20 +182,6 @@ func (c *conn) credentials(mechanism, response string) (broker.Credentials, erro
 	return cred, refuse(wire.CommandInvalid, "unknown authentication mechanism '%s'", mechanism)
 }
 
-func (c *conn) loopback() bool {
-	i := c.link.Info()
-	if i == nil {
-		return false
-	}
-	switch a := i.Remote.(type) {
-	case *net.TCPAddr:
-		return a.IP.IsLoopback()
-	case *net.UnixAddr:
-		return true
-	}
-	return false
-}
-
 // loginResult comes back from the worker that checked a password.
 type loginResult struct {
 	user      *broker.User
@@ -221,7 +207,7 @@ func (c *conn) loggedIn(r *loginResult) {
 // loginRefused explains if the client can understand; else it is hung up on a
 // moment later, its input unread.
 func (c *conn) loginRefused(r *loginResult) {
-	c.opt.Logger.Warn("amqp login refused", "peer", c.peer(), "mechanism", r.mechanism, "reason", r.err)
+	c.opt.Logger.Warn("amqp login refused", "peer", c.link.Info().RemoteString(), "mechanism", r.mechanism, "reason", r.err)
 	if !c.client.authFailure {
 		c.state = refusing
 		c.deadline = c.turn.Now + c.opt.RefusalDelay.Milliseconds()
@@ -263,12 +249,7 @@ func (c *conn) connectionOpen(m *wire.ConnectionOpen) error {
 		AuthMethod: c.mechanism, ChannelMax: int(c.channelMax), FrameMax: int(c.frameMax), Heartbeat: int(c.heartbeat / 1000),
 		Control: (*control)(c),
 	}
-	if i := c.link.Info(); i != nil {
-		o.Peer, o.PeerPort = splitAddr(i.Remote)
-		o.Host, o.Port = splitAddr(i.Local)
-		o.Name = addrString(i.Remote) + " -> " + addrString(i.Local)
-		o.TLS = i.TLS != nil
-	}
+	delivery.Describe(&o, c.link.Info())
 	core, err := c.broker.Connect(&c.turn, o)
 	if err != nil {
 		return err
@@ -280,20 +261,6 @@ func (c *conn) connectionOpen(m *wire.ConnectionOpen) error {
 	c.alarms = c.broker.Alarms()
 	c.send(0, &wire.ConnectionOpenOk{})
 	return nil
-}
-
-func addrString(a net.Addr) string {
-	if a == nil {
-		return "unknown"
-	}
-	return a.String()
-}
-
-func splitAddr(a net.Addr) (host string, port int) {
-	if t, ok := a.(*net.TCPAddr); ok {
-		return t.IP.String(), t.Port
-	}
-	return addrString(a), 0
 }
 
 // connectionClose is the client's goodbye: its exclusive queues are gone

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/listeners/amqp/wire"
+	"github.com/hermodmq/hermod/listeners/delivery"
 )
 
 // assembly says which frame a channel expects next.
@@ -55,7 +56,7 @@ const firstRoom = 256 << 10
 // of the first body frame.
 func (p *pendingPublish) start(arrived int) {
 	room := min(p.size, max(arrived, min(4*arrived, firstRoom)))
-	m, buf := newMessage(len(p.key) + len(p.native) + room)
+	m, buf := delivery.NewMessage(len(p.key) + len(p.native) + room)
 	p.message = m
 	p.place(buf)
 }
@@ -94,32 +95,6 @@ func (p *pendingPublish) append(piece []byte) (complete bool, err error) {
 	copy(p.buf[p.at+have:], piece)
 	p.message.Body = p.buf[p.at:end:end]
 	return have+len(piece) == p.size, nil
-}
-
-// newMessage makes a message with a buffer of n bytes behind it. Small ones
-// share one allocation.
-func newMessage(n int) (*broker.Message, []byte) {
-	switch {
-	case n <= 64:
-		return withBuffer[[64]byte](n)
-	case n <= 128:
-		return withBuffer[[128]byte](n)
-	case n <= 256:
-		return withBuffer[[256]byte](n)
-	case n <= 512:
-		return withBuffer[[512]byte](n)
-	case n <= 1024:
-		return withBuffer[[1024]byte](n)
-	}
-	return new(broker.Message), make([]byte, n)
-}
-
-func withBuffer[A any](n int) (*broker.Message, []byte) {
-	m := new(struct {
-		message broker.Message
-		buffer  A
-	})
-	return &m.message, unsafe.Slice((*byte)(unsafe.Pointer(&m.buffer)), n)
 }
 
 // traits are what a content header asks of the broker beyond carrying it.

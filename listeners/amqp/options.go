@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"cmp"
 	"log/slog"
 	"time"
 )
@@ -51,13 +52,6 @@ const lowestFrameMax = 4096
 // the channel.
 const maxDeclaredBody = 512 << 20
 
-func orString(v, or string) string {
-	if v == "" {
-		return or
-	}
-	return v
-}
-
 func orNumber[T ~int | ~uint16 | ~uint32 | ~int64](v, or T) T {
 	if v <= 0 {
 		return or
@@ -67,11 +61,11 @@ func orNumber[T ~int | ~uint16 | ~uint32 | ~int64](v, or T) T {
 
 // withDefaults returns o with every unset field filled.
 func (o Options) withDefaults(node string) Options {
-	o.Product = orString(o.Product, "RabbitMQ")
-	o.Version = orString(o.Version, "3.13.7")
-	o.Platform = orString(o.Platform, "Hermod")
-	o.Information = orString(o.Information, "Hermod message broker")
-	o.ClusterName = orString(o.ClusterName, node)
+	o.Product = cmp.Or(o.Product, "RabbitMQ")
+	o.Version = cmp.Or(o.Version, "3.13.7")
+	o.Platform = cmp.Or(o.Platform, "Hermod")
+	o.Information = cmp.Or(o.Information, "Hermod message broker")
+	o.ClusterName = cmp.Or(o.ClusterName, node)
 	o.ChannelMax = orNumber(o.ChannelMax, 2047)
 	o.FrameMax = max(orNumber(o.FrameMax, 131072), lowestFrameMax)
 	switch o.Heartbeat {

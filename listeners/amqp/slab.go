@@ -5,6 +5,7 @@ import (
 
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/listeners/amqp/wire"
+	"github.com/hermodmq/hermod/listeners/delivery"
 )
 
 // Messages that arrive together for the same place share an allocation. What
@@ -59,7 +60,7 @@ func (s *slab) message(w *wire.WholePublish, exchange string, n int) *broker.Mes
 	if len(s.messages) > 0 {
 		s.last, s.messages, s.raw = &s.messages[0], s.messages[1:], s.raw[n:]
 	} else {
-		m, buf := newMessage(len(key) + len(native) + len(body))
+		m, buf := delivery.NewMessage(len(key) + len(native) + len(body))
 		k := copy(buf, key)
 		at := k + copy(buf[k:], native)
 		copy(buf[at:], body)

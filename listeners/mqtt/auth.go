@@ -118,7 +118,7 @@ func (c *conn) authenticate(m Method, data []byte) error {
 }
 
 func (c *conn) authPeer(again bool) Peer {
-	return Peer{ClientID: c.clientID, Username: c.userName, Loopback: c.loopback(), Again: again}
+	return Peer{ClientID: c.clientID, Username: c.userName, Loopback: c.link.Info().Loopback(), Again: again}
 }
 
 // authStep gives data to the exchange, off the loop; input waits meanwhile.
@@ -155,7 +155,7 @@ func (c *conn) authStepped(r *authResult) {
 	}
 	switch {
 	case r.err != nil:
-		c.opt.Logger.Warn("mqtt authentication refused", "peer", c.peer(), "client", c.clientID, "method", a.method.Name())
+		c.opt.Logger.Warn("mqtt authentication refused", "peer", c.link.Info().RemoteString(), "client", c.clientID, "method", a.method.Name())
 		_ = c.refuseWith(authReason(r.err), "authentication failed")
 	case r.user != nil:
 		a.data = r.reply

@@ -263,7 +263,7 @@ func (c *conn) fail(code wire.Reason, text string) {
 	if c.state == over {
 		return
 	}
-	c.opt.Logger.Info("mqtt connection ended", "peer", c.peer(), "client", c.clientID, "reason", byte(code), "text", text)
+	c.opt.Logger.Info("mqtt connection ended", "peer", c.link.Info().RemoteString(), "client", c.clientID, "reason", byte(code), "text", text)
 	c.farewell(code, text)
 	c.detach(true)
 	c.hangUp()
@@ -378,17 +378,33 @@ func (c *conn) Drained() {
 func (c *conn) Drain() {
 	c.begin()
 	if c.state == running {
-		if c.opt.Moved {
-			c.fail(wire.ServerMoved, "server moved")
-		} else if c.opt.ServerReference != "" {
-			c.fail(wire.UseAnotherServer, "server shutting down")
-		} else {
-			c.fail(wire.ServerShuttingDown, "server shutting down")
-		}
+		c.fail(c.opt.leaving(), "server shutting down")
 		return
 	}
 	c.detach(true)
 	c.hangUp()
+}
+
+// leaving is the reason why clients have to go when the server does.
+func (o *Options) leaving() wire.Reason {
+	switch {
+	case o.Moved:
+		return wire.ServerMoved
+	case o.ServerReference != "":
+		return wire.UseAnotherServer
+	}
+	return wire.ServerShuttingDown
+}
+
+var _ transport.Leaver = (*conn)(nil)
+
+// Leave implements transport.Leaver: another node is the active one. It has the
+// session and the will, too; nothing is acknowledged here any more.
+func (c *conn) Leave() {
+	if c.state == running {
+		c.farewell(c.opt.leaving(), "another node has taken over")
+		c.write()
+	}
 }
 
 // partialRate is how many bytes of a packet per millisecond are expected at
@@ -405,7 +421,7 @@ func (c *conn) Tick(time.Time) {
 	now := c.turn.Now
 	switch {
 	case c.deadline != 0 && now >= c.deadline:
-		c.opt.Logger.Info("mqtt connection timed out before CONNECT", "peer", c.peer())
+		c.opt.Logger.Info("mqtt connection timed out before CONNECT", "peer", c.link.Info().RemoteString())
 		c.detach(true)
 		c.hangUp()
 	case c.state != running:
@@ -481,7 +497,7 @@ func (c *conn) Handle(ev transport.Event) {
 // takenOver makes room for another connection with the same client id
 // [MQTT-3.1.4-3].
 func (c *conn) takenOver() {
-	c.opt.Logger.Info("mqtt session taken over", "peer", c.peer(), "client", c.clientID)
+	c.opt.Logger.Info("mqtt session taken over", "peer", c.link.Info().RemoteString(), "client", c.clientID)
 	if c.state == running {
 		c.farewell(wire.SessionTakenOver, "session taken over")
 	}
@@ -511,11 +527,4 @@ func (c *conn) congested() {
 		link := c.link
 		c.broker.OnRelief(func() { link.Post(transport.Event{Kind: eventRelief}) })
 	}
-}
-
-func (c *conn) peer() string {
-	if i := c.link.Info(); i != nil && i.Remote != nil {
-		return i.Remote.String()
-	}
-	return ""
 }

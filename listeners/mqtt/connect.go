@@ -2,11 +2,11 @@ package mqtt
 
 import (
 	"crypto/rand"
-	"net"
 	"strconv"
 	"strings"
 
 	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/listeners/delivery"
 	"github.com/hermodmq/hermod/listeners/mqtt/wire"
 	"github.com/hermodmq/hermod/listeners/transport"
 )
@@ -21,6 +21,12 @@ func (c *conn) onConnect(body []byte) error {
 		return c.refuseConnect(err)
 	}
 	c.clientID = p.ClientID
+	if name := c.certified(); name != "" && c.clientID != name {
+		if c.clientID != "" {
+			return c.refuseWith(wire.ClientIDNotValid, "client identifier is not the certificate's name")
+		}
+		c.clientID, c.assigned = name, true
+	}
 	if c.clientID == "" {
 		if p.Version == wire.V31 || p.Version == wire.V311 && !p.CleanStart {
 			return c.refuseWith(wire.ClientIDNotValid, "client identifier is empty")
@@ -64,6 +70,15 @@ func (c *conn) onConnect(body []byte) error {
 	return c.login(vhost, cred)
 }
 
+// certified is the client identifier that the client's certificate asks for; ""
+// leaves the choice to the client.
+func (c *conn) certified() string {
+	if !c.opt.CertClientID || c.link == nil {
+		return ""
+	}
+	return c.link.Info().Identity()
+}
+
 // readProperties takes what the client says about itself.
 func (c *conn) readProperties() {
 	p := c.connect
@@ -88,7 +103,7 @@ func (c *conn) readProperties() {
 // credentials are what the client presents, and the virtual host it wants.
 func (c *conn) credentials() (vhost string, cred broker.Credentials) {
 	p := c.connect
-	cred = broker.Credentials{Mechanism: "PLAIN", User: p.Username, Password: string(p.Password), Loopback: c.loopback()}
+	cred = broker.Credentials{Mechanism: "PLAIN", User: p.Username, Password: string(p.Password), Loopback: c.link.Info().Loopback()}
 	vhost = c.vhost()
 	if !c.opt.IgnoreColons {
 		if host, user, ok := strings.Cut(p.Username, ":"); ok {
@@ -122,26 +137,12 @@ func (c *conn) vhost() string {
 		if vhost, ok := c.opt.ListenerVHosts[i.Listener]; ok {
 			return vhost
 		}
-		_, port := splitAddr(i.Local)
+		_, port := transport.SplitAddr(i.Local)
 		if vhost, ok := c.opt.ListenerVHosts[strconv.Itoa(port)]; ok {
 			return vhost
 		}
 	}
 	return c.opt.VHost
-}
-
-func (c *conn) loopback() bool {
-	i := c.link.Info()
-	if i == nil {
-		return false
-	}
-	switch a := i.Remote.(type) {
-	case *net.TCPAddr:
-		return a.IP.IsLoopback()
-	case *net.UnixAddr:
-		return true
-	}
-	return false
 }
 
 // loginResult comes back from the worker that checked a password.
@@ -182,7 +183,7 @@ func (c *conn) loggedIn(r *loginResult) {
 		return
 	}
 	if r.err != nil {
-		c.opt.Logger.Warn("mqtt login refused", "peer", c.peer(), "client", c.clientID)
+		c.opt.Logger.Warn("mqtt login refused", "peer", c.link.Info().RemoteString(), "client", c.clientID)
 		_ = c.refuseWith(wire.BadUserNameOrPassword, "bad user name or password")
 		return
 	}
@@ -197,7 +198,7 @@ func (c *conn) loggedIn(r *loginResult) {
 	case claimWaits:
 		c.pause(whyLogin)
 	case claimRefused:
-		c.opt.Logger.Warn("mqtt session changes hands too often", "peer", c.peer(), "client", c.clientID)
+		c.opt.Logger.Warn("mqtt session changes hands too often", "peer", c.link.Info().RemoteString(), "client", c.clientID)
 		_ = c.refuseWith(wire.ConnectionRateExceeded, "session is taken over too often")
 	}
 }
@@ -209,12 +210,7 @@ func (c *conn) enter(r *loginResult) error {
 		ClientID: c.clientID, Heartbeat: int(c.grace / 1500), Control: (*control)(c),
 		Client: broker.Table{{Name: "client_id", Value: c.clientID}},
 	}
-	if i := c.link.Info(); i != nil {
-		o.Peer, o.PeerPort = splitAddr(i.Remote)
-		o.Host, o.Port = splitAddr(i.Local)
-		o.Name = addrString(i.Remote) + " -> " + addrString(i.Local)
-		o.TLS = i.TLS != nil
-	}
+	delivery.Describe(&o, c.link.Info())
 	core, err := c.broker.Connect(&c.turn, o)
 	if err != nil {
 		return err
@@ -240,20 +236,6 @@ func (c *conn) publisher() *broker.Session {
 		c.pub = c.core.VHost().OpenSession(c.core, (*publisher)(c))
 	}
 	return c.pub
-}
-
-func addrString(a net.Addr) string {
-	if a == nil {
-		return "unknown"
-	}
-	return a.String()
-}
-
-func splitAddr(a net.Addr) (host string, port int) {
-	if t, ok := a.(*net.TCPAddr); ok {
-		return t.IP.String(), t.Port
-	}
-	return addrString(a), 0
 }
 
 // granted takes the session over. A client whose session or will is to outlive a

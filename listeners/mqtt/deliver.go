@@ -125,6 +125,9 @@ func (c *conn) deliver(d *broker.Delivery) bool {
 func (c *conn) aim(f *feed, m *broker.Message, v *view) target {
 	if f.share != nil {
 		t := target{send: true, qos: min(v.qos, f.share.options.QoS())}
+		if strings.HasPrefix(m.RoutingKey, "$") && f.share.match[0] != '$' { // [MQTT-4.7.2-1]
+			return target{}
+		}
 		t.retain = v.retain && f.share.options&wire.RetainAsPublished != 0
 		if f.share.id != 0 {
 			t.subIDs = append(t.subIDs, f.share.id)

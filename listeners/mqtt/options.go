@@ -16,6 +16,10 @@ type Options struct {
 	// the certificate first.
 	ListenerVHosts, CertVHosts map[string]string
 
+	// CertClientID lets a client with a verified certificate have no other client
+	// identifier than the name in it, which an empty one stands for.
+	CertClientID bool
+
 	IgnoreColons bool // take user names as they are instead of as vhost:user
 	Anonymous    bool // admit clients without user name; the broker decides who they are
 
@@ -58,9 +62,7 @@ type Options struct {
 
 	CheckPayload bool // refuse payloads that claim to be UTF-8 and are not
 
-	// StickyShares has one member of a shared subscription get everything until it
-	// goes, instead of all taking turns.
-	StickyShares bool
+	Shares ShareStrategy // who gets the messages of a shared subscription
 
 	// Copies sends a message once for each subscription of a session that matches
 	// it, instead of once for all.

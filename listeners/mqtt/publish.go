@@ -8,6 +8,7 @@ import (
 
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/broker/topic"
+	"github.com/hermodmq/hermod/listeners/delivery"
 	"github.com/hermodmq/hermod/listeners/mqtt/wire"
 )
 
@@ -195,7 +196,7 @@ func (q *ackQueue) pop() { q.list = q.list[:len(q.list)-1] }
 // message makes the core's message of a PUBLISH: routing key, properties and
 // payload are one allocation, with the message itself if they are short.
 func (c *conn) message(p *wire.Publish) *broker.Message {
-	m, buf := newMessage(len(p.Topic) + nativeHeader + len(p.Props) + len(p.Payload))
+	m, buf := delivery.NewMessage(len(p.Topic) + nativeHeader + len(p.Props) + len(p.Payload))
 	buf = appendKey(buf[:0], p.Topic)
 	k := len(buf)
 	buf = appendNative(buf, p.QoS, p.Retain, c.session.hash, p.Props)
@@ -207,30 +208,6 @@ func (c *conn) message(p *wire.Publish) *broker.Message {
 	m.Format, m.Persistent = broker.FormatMQTT, p.QoS > 0
 	m.TTL, m.Received = expiryOf(p.Props), c.turn.Now
 	return m
-}
-
-// newMessage makes a message with a buffer of n bytes behind it. Small ones
-// share one allocation.
-func newMessage(n int) (*broker.Message, []byte) {
-	switch {
-	case n <= 64:
-		return withBuffer[[64]byte]()
-	case n <= 128:
-		return withBuffer[[128]byte]()
-	case n <= 320:
-		return withBuffer[[320]byte]()
-	case n <= 1024:
-		return withBuffer[[1024]byte]()
-	}
-	return new(broker.Message), make([]byte, 0, n)
-}
-
-func withBuffer[A any]() (*broker.Message, []byte) {
-	m := new(struct {
-		message broker.Message
-		buffer  A
-	})
-	return &m.message, unsafe.Slice((*byte)(unsafe.Pointer(&m.buffer)), unsafe.Sizeof(m.buffer))
 }
 
 // onAck carries out one of the four acknowledgements.

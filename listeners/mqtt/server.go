@@ -300,7 +300,7 @@ func (v *Server) join(t *broker.Turn, k groupKey, d *broker.Session) (*group, er
 // made with.
 func (g *group) declare(t *broker.Turn, d *broker.Session, v *Server) error {
 	q := broker.QueueDeclare{Name: g.queue, Durable: true, Args: v.opt.queueArgs()}
-	if v.opt.StickyShares {
+	if v.opt.Shares == ShareSticky {
 		q.Args = append(q.Args, broker.Field{Name: "x-single-active-consumer", Value: true})
 	}
 	if host := v.broker.VHost(g.key.vhost); host != nil {

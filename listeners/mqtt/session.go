@@ -230,6 +230,9 @@ func (s *session) start(t *broker.Turn, f *feed) error {
 	}
 	core := s.consume()
 	o := broker.SubscribeOptions{Queue: f.queue, Tag: f.queue, NoAck: f.share == nil && f.qos == 0}
+	if f.share != nil {
+		s.srv.opt.Shares.apply(&o, s.hash)
+	}
 	sub, err := s.subscribeTo(t, o, f)
 	var gone *broker.Error
 	if errors.As(err, &gone) && gone.Kind == broker.NotFound {

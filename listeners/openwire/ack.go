@@ -108,6 +108,7 @@ func (c *conn) ackRange(cons *consumer, s *wire.MessageAck, x *transaction) erro
 		}
 	default:
 		for i := range c.taken {
+			c.tellEnd(toldConsumed, &c.taken[i])
 			c.collect(c.taken[i].Queue, c.taken[i].Lease, broker.Accepted)
 		}
 	}
@@ -147,6 +148,7 @@ func (c *conn) poison(cons *consumer, s *wire.MessageAck) {
 		}
 	}
 	for i := range c.taken {
+		c.tellEnd(toldDead, &c.taken[i])
 		c.giveUp(cons, &c.taken[i], cause)
 	}
 }
@@ -174,6 +176,7 @@ func (c *conn) deadLettersOf(cons *consumer, queue string) string {
 
 // expired ends a message that the client found to be too old.
 func (c *conn) expired(cons *consumer, u *delivery.Unsettled[lent]) {
+	c.tellEnd(toldExpired, u)
 	if cons.dest.IsTopic() && !cons.durable || !u.Data.persistent {
 		c.collect(u.Queue, u.Lease, broker.Accepted)
 		return

@@ -28,6 +28,8 @@ type advice struct {
 	data  wire.Structure
 	count string // the property that tells how many there are now; "" for none
 	n     int
+
+	properties []wire.Entry // more of them
 }
 
 func tempAdvice(owner wire.ConnectionID, d wire.Destination, operation int8) *advice {
@@ -74,6 +76,7 @@ func (c *conn) sendAdvice(a *advice, id wire.ConsumerID) {
 	if a.count != "" {
 		p = append(p, wire.Entry{Name: a.count, Value: int32(a.n)})
 	}
+	p = append(p, a.properties...)
 	d := wire.Destination{Kind: wire.TypeTopic, Name: a.topic}
 	c.send(&wire.MessageDispatch{
 		ConsumerID: id, Destination: d,

@@ -183,7 +183,7 @@ func (c *conn) violated(err error) {
 		c.hangUp()
 		return
 	}
-	c.opt.Logger.Info("openwire protocol violated", "peer", c.peer(), "user", c.userName(), "reason", err)
+	c.opt.Logger.Info("openwire protocol violated", "peer", c.link.Info().RemoteString(), "user", c.userName(), "reason", err)
 	if c.state > greeting {
 		c.out = wire.Append(c.buffer(), c.format, &wire.ConnectionError{Exception: exceptionOf(err), ConnectionID: c.structureID()})
 	}
@@ -248,7 +248,7 @@ func (c *conn) fail(h *wire.Header, err error) {
 		return
 	}
 	t := exceptionOf(err)
-	c.opt.Logger.Debug("openwire command refused", "peer", c.peer(), "user", c.userName(), "class", t.ClassName, "reason", t.Message)
+	c.opt.Logger.Debug("openwire command refused", "peer", c.link.Info().RemoteString(), "user", c.userName(), "class", t.ClassName, "reason", t.Message)
 	if h.ResponseRequired {
 		c.send(&wire.ExceptionResponse{CorrelationID: h.CommandID, Exception: t})
 		return
@@ -364,7 +364,7 @@ func (c *conn) Tick(time.Time) {
 	c.begin()
 	if c.deadline != 0 && c.turn.Now >= c.deadline {
 		if c.state < running {
-			c.opt.Logger.Info("openwire client did not log in in time", "peer", c.peer())
+			c.opt.Logger.Info("openwire client did not log in in time", "peer", c.link.Info().RemoteString())
 		}
 		c.hangUp()
 		return
@@ -383,7 +383,7 @@ func (c *conn) Tick(time.Time) {
 	}
 	// Nothing is heard while nothing is read.
 	if c.turn.Now-c.heard > limit+limit/2 && c.paused == 0 {
-		c.opt.Logger.Info("openwire client is silent", "peer", c.peer(), "user", c.userName(), "ms", c.turn.Now-c.heard)
+		c.opt.Logger.Info("openwire client is silent", "peer", c.link.Info().RemoteString(), "user", c.userName(), "ms", c.turn.Now-c.heard)
 		c.endSessions(wire.LastDeliveredUnknown)
 		c.state = over
 		c.link.Close()
@@ -398,13 +398,6 @@ func (c *conn) flushSettles() { c.settles.Flush(c.session, &c.turn) }
 
 func (c *conn) collect(q *broker.Queue, l broker.Lease, o broker.Outcome) {
 	c.settles.Collect(c.session, &c.turn, q, l, o)
-}
-
-func (c *conn) peer() string {
-	if i := c.link.Info(); i != nil && i.Remote != nil {
-		return i.Remote.String()
-	}
-	return ""
 }
 
 func (c *conn) userName() string {

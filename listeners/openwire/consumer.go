@@ -1,6 +1,7 @@
 package openwire
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/hermodmq/hermod/broker"
@@ -29,6 +30,7 @@ type consumer struct {
 	holding   bool              // in conn.holding
 	stopped   bool              // by the client's order
 	closed    bool
+	slow      bool             // its window was full while messages waited, and somebody was told
 	lastTopic wire.Destination // of the last delivery of a topic subscription
 
 	pulls   int     // MessagePulls that were not answered
@@ -347,7 +349,7 @@ func (c *conn) inUse(queue string) bool {
 
 // removeSubscription carries out RemoveSubscriptionInfo.
 func (c *conn) removeSubscription(s *wire.RemoveSubscriptionInfo) (answered bool, err error) {
-	client := orString(s.ClientID, c.clientID)
+	client := cmp.Or(s.ClientID, c.clientID)
 	name := broker.DurableSubscription(client, s.SubscriptionName).Name
 	if c.core.VHost().Queue(name) == nil {
 		return false, refuse(classDestination, "No durable subscription exists for clientID: %s and subscriptionName: %s", client, s.SubscriptionName)

@@ -12,6 +12,7 @@ import (
 type lent struct {
 	part       *part
 	persistent bool
+	seen       *wire.Message // what advisories tell of it; nil if nobody listened
 }
 
 // part is one subscription of a consumer.
@@ -109,7 +110,7 @@ func (c *conn) dispatch(p *part, d *broker.Delivery) {
 		c.owed.Wrote(&p.Account, size)
 		return
 	}
-	c.put(p, d, d.Lease != 0)
+	c.put(p, d, d.Lease != 0 || d.Offset == imageOffset)
 	c.owed.Wrote(&p.Account, size)
 	if cons.pulls > 0 {
 		c.pulled(cons)
@@ -127,9 +128,10 @@ func (c *conn) put(p *part, d *broker.Delivery, counted bool) {
 		x.Redelivered = 1
 	}
 	p.address(&x, m)
+	seen := c.tellDispatched(cons, d, &x)
 	if counted {
 		cons.ledger.Add(delivery.Unsettled[lent]{
-			Data: lent{part: p, persistent: m.Persistent}, Tag: uint64(x.Sequence), Queue: d.Queue, Lease: d.Lease,
+			Data: lent{part: p, persistent: m.Persistent, seen: seen}, Tag: uint64(x.Sequence), Queue: d.Queue, Lease: d.Lease,
 		})
 	}
 	before := len(c.buffer())

@@ -1,11 +1,11 @@
 package openwire
 
 import (
-	"net"
 	"strconv"
 	"strings"
 
 	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/listeners/delivery"
 	"github.com/hermodmq/hermod/listeners/openwire/wire"
 	"github.com/hermodmq/hermod/listeners/transport"
 )
@@ -67,7 +67,7 @@ const maxID = 1 << 10
 // listener's own. A user name may name a virtual host: "vhost:user".
 func (c *conn) credentials(info *wire.ConnectionInfo) (cred broker.Credentials, vhost string) {
 	vhost = c.opt.DefaultVHost
-	cred = broker.Credentials{Mechanism: "PLAIN", Loopback: c.loopback(), User: info.UserName, Password: info.Password}
+	cred = broker.Credentials{Mechanism: "PLAIN", Loopback: c.link.Info().Loopback(), User: info.UserName, Password: info.Password}
 	if host, user, ok := strings.Cut(info.UserName, ":"); ok && c.broker.VHost(host) != nil {
 		vhost, cred.User = host, user
 	}
@@ -86,20 +86,6 @@ func (c *conn) credentials(info *wire.ConnectionInfo) (cred broker.Credentials, 
 	return cred, vhost
 }
 
-func (c *conn) loopback() bool {
-	i := c.link.Info()
-	if i == nil {
-		return false
-	}
-	switch a := i.Remote.(type) {
-	case *net.TCPAddr:
-		return a.IP.IsLoopback()
-	case *net.UnixAddr:
-		return true
-	}
-	return false
-}
-
 // loginResult comes back from the worker that checked a password.
 type loginResult struct {
 	user      *broker.User
@@ -116,7 +102,7 @@ func (c *conn) loggedIn(r *loginResult) {
 		return
 	}
 	if r.err != nil {
-		c.opt.Logger.Warn("openwire login refused", "peer", c.peer(), "mechanism", r.mechanism, "reason", r.err)
+		c.opt.Logger.Warn("openwire login refused", "peer", c.link.Info().RemoteString(), "mechanism", r.mechanism, "reason", r.err)
 		c.refuseLogin(refuse(classSecurity, "User name [%s] or password is invalid.", r.name))
 		return
 	}
@@ -124,7 +110,7 @@ func (c *conn) loggedIn(r *loginResult) {
 	o := c.connectionOptions(r.vhost)
 	core, err := c.broker.Connect(&c.turn, o)
 	if err != nil {
-		c.opt.Logger.Warn("openwire connection refused", "peer", c.peer(), "user", r.user.Name, "vhost", r.vhost, "reason", err)
+		c.opt.Logger.Warn("openwire connection refused", "peer", c.link.Info().RemoteString(), "user", r.user.Name, "vhost", r.vhost, "reason", err)
 		c.refuseLogin(err)
 		return
 	}
@@ -151,12 +137,7 @@ func (c *conn) connectionOptions(vhost string) broker.ConnectionOptions {
 		},
 		Control: (*control)(c),
 	}
-	if i := c.link.Info(); i != nil {
-		o.Peer, o.PeerPort = splitAddr(i.Remote)
-		o.Host, o.Port = splitAddr(i.Local)
-		o.Name = addrString(i.Remote) + " -> " + addrString(i.Local)
-		o.TLS = i.TLS != nil
-	}
+	delivery.Describe(&o, c.link.Info())
 	return o
 }
 
@@ -199,18 +180,4 @@ func withoutPassword(info *wire.ConnectionInfo) *wire.ConnectionInfo {
 	public := *info
 	public.Header, public.Password, public.BrokerPath = wire.Header{}, "", nil
 	return &public
-}
-
-func addrString(a net.Addr) string {
-	if a == nil {
-		return ""
-	}
-	return a.String()
-}
-
-func splitAddr(a net.Addr) (host string, port int) {
-	if t, ok := a.(*net.TCPAddr); ok {
-		return t.IP.String(), t.Port
-	}
-	return addrString(a), 0
 }

@@ -38,6 +38,8 @@ type community struct {
 
 	listeners []*listener
 	curious   int // of them, those who want to hear of more than temporary destinations
+
+	watched atomic.Uint32 // families of advisories that listeners may want; read without hub.mu
 }
 
 // member is a connection as others see it.
@@ -58,6 +60,7 @@ type listener struct {
 	consumer wire.ConsumerID
 	patterns []string // of topics, in words
 	curious  bool     // about more than temporary destinations
+	families family   // that the patterns may stand for
 }
 
 func (h *hub) init(t *broker.Turn) {
@@ -99,7 +102,7 @@ func (h *hub) enter(c *conn) (wait bool, err error) {
 	if other := r.clients[info.ClientID]; other != nil && info.ClientID != "" {
 		return false, refuse(classClientID, "Broker: %s - Client: %s already connected from tcp://%s", c.opt.Broker, info.ClientID, other.peer)
 	}
-	m := &member{conn: c, link: c.link.Target(), info: withoutPassword(info), clientID: info.ClientID, peer: c.peer()}
+	m := &member{conn: c, link: c.link.Target(), info: withoutPassword(info), clientID: info.ClientID, peer: c.link.Info().RemoteString()}
 	r.members[info.ConnectionID] = m
 	if info.ClientID != "" {
 		r.clients[info.ClientID] = m
@@ -134,6 +137,7 @@ func (h *hub) leave(c *conn) {
 	}
 	clear(r.listeners[len(kept):])
 	r.listeners = kept
+	r.rewatch()
 	h.mu.Unlock()
 	for id := range c.producers {
 		h.removeProducer(c, id)
@@ -268,7 +272,7 @@ func (h *hub) consumersOf(r *community, d wire.Destination) int {
 
 // listen adds a consumer of advisories and tells it what there is already.
 func (h *hub) listen(c *conn, id wire.ConsumerID, patterns []string) {
-	l := &listener{conn: c, consumer: id, patterns: patterns}
+	l := &listener{conn: c, consumer: id, patterns: patterns, families: familiesOf(patterns)}
 	for _, p := range patterns {
 		l.curious = l.curious || p != adviceTempQueue && p != adviceTempTopic
 	}
@@ -285,6 +289,7 @@ func (h *hub) listen(c *conn, id wire.ConsumerID, patterns []string) {
 	if l.curious {
 		r.curious++
 	}
+	r.rewatch()
 	for d, owner := range r.temps {
 		list = append(list, tempAdvice(owner, d, wire.DestinationAdd))
 	}
@@ -322,6 +327,7 @@ func (h *hub) deafen(c *conn, id wire.ConsumerID) {
 			if l.curious {
 				c.room.curious--
 			}
+			c.room.rewatch()
 			return
 		}
 	}

@@ -1,6 +1,7 @@
 package openwire
 
 import (
+	"cmp"
 	"log/slog"
 	"time"
 
@@ -36,9 +37,9 @@ type Options struct {
 	// is no room for a message, instead of a wait.
 	FailIfNoSpace []string
 
-	// LastImage are topics whose last message a retroactive consumer gets at
-	// once.
-	LastImage []string
+	// Recoveries are topics of which a retroactive consumer gets the last
+	// messages at once. The first that matches counts.
+	Recoveries []Recovery
 
 	// PendingLimits bound what waits, beyond its prefetch, for a slow consumer
 	// of a topic that is not durable: the oldest messages are dropped. The first
@@ -69,6 +70,15 @@ type Options struct {
 	Logger *slog.Logger // nil is silent
 }
 
+// Recovery says how many messages are kept of the topics that a name with
+// wildcards stands for, and how long. Zero is no bound; there is one of the
+// memory of all together.
+type Recovery struct {
+	Topic    string
+	Messages int
+	Age      time.Duration
+}
+
 // PendingLimit is a bound for the topics that a name with wildcards stands for.
 type PendingLimit struct {
 	Topic    string
@@ -88,13 +98,6 @@ func matches(list []string, name string) bool {
 // frameOverhead is what a frame may have beside the body of its message.
 const frameOverhead = 1 << 20
 
-func orString(v, or string) string {
-	if v == "" {
-		return or
-	}
-	return v
-}
-
 func orNumber[T ~int | ~int64](v, or T) T {
 	if v <= 0 {
 		return or
@@ -105,9 +108,9 @@ func orNumber[T ~int | ~int64](v, or T) T {
 // withDefaults returns o with every unset field filled. maxBody is the largest
 // body the broker takes.
 func (o Options) withDefaults(maxBody int64) Options {
-	o.Broker = orString(o.Broker, "localhost")
-	o.DefaultVHost = orString(o.DefaultVHost, "/")
-	o.DeadLetterQueue = orString(o.DeadLetterQueue, "ActiveMQ.DLQ")
+	o.Broker = cmp.Or(o.Broker, "localhost")
+	o.DefaultVHost = cmp.Or(o.DefaultVHost, "/")
+	o.DeadLetterQueue = cmp.Or(o.DeadLetterQueue, "ActiveMQ.DLQ")
 	o.MaxFrame = orNumber(o.MaxFrame, int(maxBody)+frameOverhead)
 	if o.MaxInactivity == 0 {
 		o.MaxInactivity = 30 * time.Second

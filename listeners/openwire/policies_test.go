@@ -192,7 +192,7 @@ func TestCompositeAndVirtualDestinations(t *testing.T) {
 
 // TestWindows: OW-20, OW-66, OW-67.
 func TestWindows(t *testing.T) {
-	w := newWorld(t, Options{LastImage: []string{"t"}, PendingLimits: []PendingLimit{{"t", 2}}})
+	w := newWorld(t, Options{Recoveries: []Recovery{{Topic: "t", Messages: 1}}, PendingLimits: []PendingLimit{{"t", 2}}})
 	c := w.open("a", nil)
 	q := queueNamed("q")
 	c.send(q, "1", "2", "3", "4")
@@ -273,4 +273,33 @@ func TestPriorities(t *testing.T) {
 			c.receive("9", "4", "0")
 		}
 	}
+}
+
+// TestRecoveryPolicies: OW-67 by number and by age.
+func TestRecoveryPolicies(t *testing.T) {
+	w := newWorld(t, Options{Recoveries: []Recovery{{Topic: "number.>", Messages: 3}, {Topic: "age.>", Age: time.Minute}}})
+	c := w.open("a", nil)
+	for _, name := range []string{"number.x", "age.x", "none.x"} {
+		for i := range 5 {
+			c.send(wire.Destination{Kind: wire.TypeTopic, Name: name}, string(rune('0'+i)))
+			w.tick(25 * time.Second)
+			c.post(&wire.KeepAliveInfo{})
+		}
+	}
+	retro := func(i *wire.ConsumerInfo) { i.Retroactive = true }
+	c.consume(1, wire.Destination{Kind: wire.TypeTopic, Name: "none.x"}, retro)
+	c.quiet()
+	c.consume(2, wire.Destination{Kind: wire.TypeTopic, Name: "number.*"}, retro)
+	list := c.receive("2", "3", "4")
+	c.call(c.ack(wire.AckStandard, list...))
+	c.send(wire.Destination{Kind: wire.TypeTopic, Name: "number.x"}, "live")
+	c.receive("live")
+	for range 4 { // nothing was sent for a while: what is too old is not shown
+		c.send(wire.Destination{Kind: wire.TypeTopic, Name: "age.y"}, "y")
+		w.tick(25 * time.Second)
+		c.post(&wire.KeepAliveInfo{})
+	}
+	c.consume(3, wire.Destination{Kind: wire.TypeTopic, Name: "age.*"}, retro)
+	c.receive("y", "y")
+	c.quiet()
 }

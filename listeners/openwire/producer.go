@@ -118,6 +118,9 @@ func (c *conn) publish(m *wire.Message, frame []byte) (answered bool, err error)
 		}
 	}
 	if full := c.noRoom(&p.cache, m); full {
+		if len(c.parked) == 0 {
+			c.tellFull(p, m.Destination)
+		}
 		if matches(c.opt.FailIfNoSpace, m.Destination.Name) {
 			return false, refuse(classResourceAllocation, "Usage Manager: no space left for messages to %s", m.Destination)
 		}
@@ -359,8 +362,11 @@ func (c *conn) publishOne(p *producer, m *wire.Message, ref uint64) (broker.Publ
 // offer publishes, and makes the queue that is missing.
 func (c *conn) offer(pub broker.Publish, d wire.Destination) (broker.PublishResult, error) {
 	res, err := c.session.Publish(&c.turn, pub)
+	if err == nil && c.watched(toldDelivered|toldNoConsumer) && d.Kind != wire.TypeTempQueue {
+		defer c.tellSent(pub.Msg, d)
+	}
 	if err != nil || res.Routed {
-		if d.Kind == wire.TypeTopic && len(c.opt.LastImage) > 0 && err == nil {
+		if d.Kind == wire.TypeTopic && len(c.opt.Recoveries) > 0 && err == nil {
 			c.keepImage(pub.Msg)
 		}
 		return res, err
@@ -374,7 +380,7 @@ func (c *conn) offer(pub broker.Publish, d wire.Destination) (broker.PublishResu
 	case wire.TypeTempQueue:
 		return res, refuse(classDestination, "The destination %s does not exist.", d)
 	}
-	if len(c.opt.LastImage) > 0 {
+	if len(c.opt.Recoveries) > 0 {
 		c.keepImage(pub.Msg)
 	}
 	return res, nil
@@ -389,7 +395,17 @@ func (c *conn) publishList(p *producer, m *wire.Message, ref uint64) (broker.Pub
 	if c.survives && m.Persistent && len(pubs) > 0 {
 		pubs[0].Facts = p.remember(c.server, m.MessageID.ProducerSequenceID, c.turn.Now)
 	}
-	return c.session.PublishAll(&c.turn, pubs, ref)
+	res, err := c.session.PublishAll(&c.turn, pubs, ref)
+	if err == nil && c.watched(toldDelivered|toldNoConsumer) {
+		for _, pub := range pubs {
+			d := queueOf(pub.Msg.RoutingKey)
+			if pub.Exchange != "" {
+				d = topicOf(pub.Msg.RoutingKey)
+			}
+			c.tellSent(pub.Msg, d)
+		}
+	}
+	return res, err
 }
 
 // copies makes one message for each destination of a list. Each is sent to its

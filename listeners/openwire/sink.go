@@ -109,7 +109,7 @@ func (c *conn) Handle(ev transport.Event) {
 	case eventEnter:
 		c.enter()
 	case eventTakeover:
-		c.opt.Logger.Info("openwire connection is taken over", "peer", c.peer(), "user", c.userName())
+		c.opt.Logger.Info("openwire connection is taken over", "peer", c.link.Info().RemoteString(), "user", c.userName())
 		c.endSessions(wire.LastDeliveredUnknown)
 		c.hangUp()
 	case eventClose:

@@ -163,6 +163,7 @@ func (c *conn) gather(x *transaction) error {
 	for i := range x.settles {
 		u := &x.settles[i]
 		c.session.Settle(&c.turn, u.Queue, []broker.Lease{u.Lease}, broker.Accepted)
+		c.tellEnd(toldConsumed, u)
 	}
 	return nil
 }

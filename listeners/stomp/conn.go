@@ -178,7 +178,7 @@ func (c *conn) fail(p *problem) {
 }
 
 func (c *conn) failWith(p *problem, receipt string, hasReceipt bool) {
-	c.opt.Logger.Info("stomp connection failed", "peer", c.peer(), "user", c.userName(), "reason", p.message, "detail", p.detail)
+	c.opt.Logger.Info("stomp connection failed", "peer", c.link.Info().RemoteString(), "user", c.userName(), "reason", p.message, "detail", p.detail)
 	c.endSessions()
 	c.out = p.append(c.buffer(), c.version, receipt, hasReceipt)
 	c.hangUp()
@@ -252,13 +252,13 @@ func (c *conn) Tick(time.Time) {
 	c.begin()
 	c.inbox.Trim()
 	if c.deadline != 0 && c.turn.Now >= c.deadline {
-		c.opt.Logger.Info("stomp client did not log in in time", "peer", c.peer())
+		c.opt.Logger.Info("stomp client did not log in in time", "peer", c.link.Info().RemoteString())
 		c.hangUp()
 		return
 	}
 	// Nothing is heard while nothing is read.
 	if c.hearEvery != 0 && c.turn.Now-c.heard > 2*c.hearEvery && c.paused == 0 {
-		c.opt.Logger.Info("stomp client sent no heart-beat", "peer", c.peer(), "user", c.userName())
+		c.opt.Logger.Info("stomp client sent no heart-beat", "peer", c.link.Info().RemoteString(), "user", c.userName())
 		c.state = over
 		c.endSessions()
 		c.link.Close()
@@ -267,13 +267,6 @@ func (c *conn) Tick(time.Time) {
 	if c.sendEvery != 0 && c.turn.Now-c.spoke >= max(c.sendEvery-slack, c.sendEvery/2) {
 		c.out = append(c.buffer(), '\n')
 	}
-}
-
-func (c *conn) peer() string {
-	if i := c.link.Info(); i != nil && i.Remote != nil {
-		return i.Remote.String()
-	}
-	return ""
 }
 
 func (c *conn) userName() string {

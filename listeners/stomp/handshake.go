@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/base64"
-	"net"
 	"strconv"
 
 	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/listeners/delivery"
 	"github.com/hermodmq/hermod/listeners/stomp/wire"
 	"github.com/hermodmq/hermod/listeners/transport"
 )
@@ -114,7 +114,7 @@ func bounded(ms int64) int64 {
 
 // credentials are the client's login, else its certificate, else nobody's.
 func (c *conn) credentials(f *wire.Frame) broker.Credentials {
-	cred := broker.Credentials{Mechanism: "PLAIN", Loopback: c.loopback()}
+	cred := broker.Credentials{Mechanism: "PLAIN", Loopback: c.link.Info().Loopback()}
 	if login, ok := f.Lookup("login"); ok {
 		cred.User, cred.Password = string(login), string(f.Get("passcode"))
 		return cred
@@ -125,20 +125,6 @@ func (c *conn) credentials(f *wire.Frame) broker.Credentials {
 	}
 	cred.Mechanism = "ANONYMOUS"
 	return cred
-}
-
-func (c *conn) loopback() bool {
-	i := c.link.Info()
-	if i == nil {
-		return false
-	}
-	switch a := i.Remote.(type) {
-	case *net.TCPAddr:
-		return a.IP.IsLoopback()
-	case *net.UnixAddr:
-		return true
-	}
-	return false
 }
 
 // loginResult comes back from the worker that checked a password.
@@ -157,13 +143,13 @@ func (c *conn) loggedIn(r *loginResult) {
 	h := c.hello
 	c.hello = hello{}
 	if r.err != nil {
-		c.opt.Logger.Warn("stomp login refused", "peer", c.peer(), "mechanism", r.mechanism, "reason", r.err)
+		c.opt.Logger.Warn("stomp login refused", "peer", c.link.Info().RemoteString(), "mechanism", r.mechanism, "reason", r.err)
 		c.failWith(&problem{message: "Bad CONNECT", detail: "Access refused for user '" + r.name + "'\n"}, h.receipt, h.hasReceipt)
 		return
 	}
 	c.user = r.user
 	if err := c.enter(&h, r.mechanism); err != nil {
-		c.opt.Logger.Warn("stomp connection refused", "peer", c.peer(), "user", r.user.Name, "vhost", h.vhost, "reason", err)
+		c.opt.Logger.Warn("stomp connection refused", "peer", c.link.Info().RemoteString(), "user", r.user.Name, "vhost", h.vhost, "reason", err)
 		c.failWith(&problem{message: "Bad CONNECT", detail: "Virtual host '" + h.vhost + "' access denied"}, h.receipt, h.hasReceipt)
 		return
 	}
@@ -186,12 +172,7 @@ func (c *conn) enter(h *hello, mechanism string) error {
 		ClientID: c.clientID, AuthMethod: mechanism, ChannelMax: 1, Heartbeat: int(max(h.sendEvery, h.hearEvery) / 1000),
 		Control: (*control)(c),
 	}
-	if i := c.link.Info(); i != nil {
-		o.Peer, o.PeerPort = splitAddr(i.Remote)
-		o.Host, o.Port = splitAddr(i.Local)
-		o.Name = addrString(i.Remote) + " -> " + addrString(i.Local)
-		o.TLS = i.TLS != nil
-	}
+	delivery.Describe(&o, c.link.Info())
 	core, err := c.broker.Connect(&c.turn, o)
 	if err != nil {
 		return err
@@ -223,18 +204,4 @@ func randomText() string {
 	var raw [16]byte
 	rand.Read(raw[:])
 	return base64.RawURLEncoding.EncodeToString(raw[:])
-}
-
-func addrString(a net.Addr) string {
-	if a == nil {
-		return "unknown"
-	}
-	return a.String()
-}
-
-func splitAddr(a net.Addr) (host string, port int) {
-	if t, ok := a.(*net.TCPAddr); ok {
-		return t.IP.String(), t.Port
-	}
-	return addrString(a), 0
 }

@@ -1,6 +1,7 @@
 package stomp
 
 import (
+	"cmp"
 	"log/slog"
 	"time"
 
@@ -81,13 +82,6 @@ const (
 	strangerBytes = 16 << 10
 )
 
-func orString(v, or string) string {
-	if v == "" {
-		return or
-	}
-	return v
-}
-
 func orNumber[T ~int | ~int64](v, or T) T {
 	if v <= 0 {
 		return or
@@ -103,9 +97,9 @@ func (o Options) withDefaults() Options {
 			o.UnknownHost = HostIgnored
 		}
 	}
-	o.Server = orString(o.Server, "Hermod")
-	o.DefaultVHost = orString(o.DefaultVHost, "/")
-	o.DeadLetterQueue = orString(o.DeadLetterQueue, "ActiveMQ.DLQ")
+	o.Server = cmp.Or(o.Server, "Hermod")
+	o.DefaultVHost = cmp.Or(o.DefaultVHost, "/")
+	o.DeadLetterQueue = cmp.Or(o.DeadLetterQueue, "ActiveMQ.DLQ")
 	o.MaxLine = orNumber(o.MaxLine, 32<<10)
 	o.MaxHeaders = orNumber(o.MaxHeaders, 1000)
 	o.MaxHeaderBytes = orNumber(o.MaxHeaderBytes, maxHeaderBytes)

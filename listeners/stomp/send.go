@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/listeners/delivery"
 	"github.com/hermodmq/hermod/listeners/stomp/wire"
 	"github.com/hermodmq/hermod/listeners/transport"
 )
@@ -424,7 +425,7 @@ func (c *conn) replyTo(value []byte) (travels bool, err error) {
 // message makes the message of a SEND out of c.native and body, in one
 // allocation.
 func (c *conn) message(t *traits, dest *destination, body []byte) *broker.Message {
-	m, buf := newMessage(len(dest.key) + len(c.native) + len(body))
+	m, buf := delivery.NewMessage(len(dest.key) + len(c.native) + len(body))
 	k := copy(buf, dest.key)
 	m.RoutingKey = unsafeString(buf[:k])
 	n := k + copy(buf[k:], c.native)
@@ -449,32 +450,6 @@ func (c *conn) message(t *traits, dest *destination, body []byte) *broker.Messag
 const nativeKeep = 4096
 
 func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
-
-// newMessage makes a message with a buffer of n bytes behind it. Small ones
-// share one allocation.
-func newMessage(n int) (*broker.Message, []byte) {
-	switch {
-	case n <= 64:
-		return withBuffer[[64]byte](n)
-	case n <= 128:
-		return withBuffer[[128]byte](n)
-	case n <= 256:
-		return withBuffer[[256]byte](n)
-	case n <= 512:
-		return withBuffer[[512]byte](n)
-	case n <= 1024:
-		return withBuffer[[1024]byte](n)
-	}
-	return new(broker.Message), make([]byte, n)
-}
-
-func withBuffer[A any](n int) (*broker.Message, []byte) {
-	m := new(struct {
-		message broker.Message
-		buffer  A
-	})
-	return &m.message, unsafe.Slice((*byte)(unsafe.Pointer(&m.buffer)), n)
-}
 
 // published stops a publisher while the broker cannot take more. The message
 // that brought it about still counts.

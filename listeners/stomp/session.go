@@ -17,7 +17,7 @@ func (c *conn) frame(f *wire.Frame) {
 		c.failWith(p, receipt, ok)
 		return
 	}
-	c.opt.Logger.Debug("stomp frame refused", "peer", c.peer(), "user", c.userName(), "reason", p.message, "detail", p.detail)
+	c.opt.Logger.Debug("stomp frame refused", "peer", c.link.Info().RemoteString(), "user", c.userName(), "reason", p.message, "detail", p.detail)
 	c.answer(reply{frame: p.append(nil, c.version, receipt, ok)})
 }
 

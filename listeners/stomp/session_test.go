@@ -121,6 +121,29 @@ func TestAlarm(t *testing.T) {
 	c.do("SEND", "again", "destination:/queue/q")
 }
 
+// TestAlarmSparesConsumers: whoever acknowledges in transactions is no publisher.
+func TestAlarmSparesConsumers(t *testing.T) {
+	w := newWorld(t, Options{})
+	p, c := w.open(), w.open()
+	p.do("SEND", "one", "destination:/queue/q")
+	w.b.SetAlarm(&broker.Turn{Now: w.now.UnixMilli()}, broker.AlarmDisk, true)
+	w.m.Turn()
+	c.do("SUBSCRIBE", "", "id:0", "destination:/queue/q", "ack:client-individual")
+	m := c.expect("MESSAGE")
+	c.do("BEGIN", "", "transaction:t")
+	c.do("ACK", "", "id:"+m.headers["ack"], "transaction:t")
+	c.do("COMMIT", "", "transaction:t")
+	if c.peer.Paused() {
+		t.Error("a consumer is held")
+	}
+	p.do("BEGIN", "", "transaction:t")
+	p.do("SEND", "two", "destination:/queue/q", "transaction:t")
+	p.do("COMMIT", "", "transaction:t")
+	if !p.peer.Paused() {
+		t.Error("a publisher is not held")
+	}
+}
+
 // TestPendingReplies: a client cannot have any number of receipts wait.
 func TestPendingReplies(t *testing.T) {
 	w := newWorld(t, Options{PendingReplies: 10})

@@ -1,6 +1,7 @@
 package stomp
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -436,7 +437,7 @@ func (c *conn) topicDeclare(cons *consumer, w *wish) (broker.QueueDeclare, error
 			return d, refuse("Missing id", "Header 'id' is required for durable subscriptions\n")
 		}
 		d.Durable = true
-		d.Name = orString(d.Name, keptName(cons.dest.text, w.id))
+		d.Name = cmp.Or(d.Name, keptName(cons.dest.text, w.id))
 		return d, nil
 	}
 	d.Durable = false

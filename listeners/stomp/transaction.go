@@ -138,7 +138,9 @@ func (c *conn) run(x *transaction, r reply) error {
 	s.Commit(&c.turn, func(t *broker.Turn, err error) {
 		c.inbox.Tell(t, &note{kind: noteReply, ref: ref, ok: err == nil})
 	})
-	c.published()
+	if len(x.publishes) > 0 { // who only consumes is never held
+		c.published()
+	}
 	return nil
 }
 

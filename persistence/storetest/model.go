@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -35,6 +36,7 @@ type modelMessage struct {
 	body   string
 	expiry int64
 	count  uint32
+	lease  broker.StoreLease // without deadline: none
 }
 
 func newModel() *model {
@@ -74,7 +76,14 @@ func (m *model) apply(b *broker.Batch) {
 	}
 	for _, c := range b.Counts {
 		if msg := m.lanes[c.Lane].msgs[c.Seq]; msg != nil {
-			msg.count = c.Count
+			msg.count, msg.lease = c.Count, broker.StoreLease{}
+		}
+	}
+	for _, x := range b.Leases {
+		if msg := m.lanes[x.Lane].msgs[x.Seq]; msg != nil {
+			if msg.lease = x; x.Deadline == 0 {
+				msg.lease = broker.StoreLease{}
+			}
 		}
 	}
 	for _, t := range b.Trims {
@@ -209,8 +218,34 @@ func (h *history) batch() *broker.Batch {
 			b.Counts = append(b.Counts, broker.StoreCount{Lane: id, Seq: 1 + h.rnd.Uint64N(l.next), Count: 1 + h.rnd.Uint32N(9)})
 		}
 	}
+	if len(h.lanes) > 0 && h.rnd.IntN(3) == 0 {
+		b.Leases = h.leases()
+	}
 	h.maybeTrim(b)
 	return b
+}
+
+// leases are some of one lane: begun, extended or ended.
+func (h *history) leases() (list []broker.StoreLease) {
+	id := h.lanes[h.rnd.IntN(len(h.lanes))]
+	l := h.now.lanes[id]
+	if l == nil {
+		return nil
+	}
+	for range 1 + h.rnd.IntN(4) {
+		x := broker.StoreLease{Lane: id, Seq: 1 + h.rnd.Uint64N(l.next)}
+		if h.rnd.IntN(4) > 0 {
+			x.Since = h.rnd.Int64N(2_000_000_000_000)
+			x.Deadline = x.Since + 1 + h.rnd.Int64N(43_200_000)
+			x.First = x.Since - h.rnd.Int64N(3)
+			x.Expiry = h.rnd.Int64N(2) * (x.Since + h.rnd.Int64N(1_000_000))
+			x.Nonce, x.Count, x.Size = h.rnd.Uint32(), h.rnd.Uint32N(9), h.rnd.Uint32()
+			x.Unseen = h.rnd.IntN(9) == 0
+			x.Group = strings.Repeat("g", h.rnd.IntN(3)*h.rnd.IntN(60))
+		}
+		list = append(list, x)
+	}
+	return list
 }
 
 func (h *history) publish() broker.StorePublish {
@@ -313,7 +348,11 @@ func (h *history) checkState() {
 			want.Bytes += uint64(len(msg.body))
 			want.Timed = want.Timed || msg.expiry != 0
 			want.FirstTime = 1_700_000_000_000
+			if msg.lease.Deadline != 0 {
+				want.Leases = append(want.Leases, msg.lease)
+			}
 		}
+		slices.SortFunc(want.Leases, func(a, b broker.StoreLease) int { return cmp.Compare(a.Seq, b.Seq) })
 		h.wantLane(want)
 	}
 	n := 0

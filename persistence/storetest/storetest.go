@@ -5,6 +5,7 @@ package storetest
 import (
 	"bytes"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -56,6 +57,7 @@ func Run(t *testing.T, open func(t *testing.T) Opened) {
 		{"settled messages are gone", testSettle},
 		{"a trim removes a prefix and a drop the lane", testTrim},
 		{"delivery counts are kept until settlement", testCounts},
+		{"leases are kept until their message comes back or is settled", testLeases},
 		{"definitions are put, replaced and deleted", testDefinitions},
 		{"a batch of any size is atomic", testBigBatch},
 		{"a large message comes back", testLargeMessage},
@@ -266,7 +268,7 @@ func (w *world) wantLane(want broker.LaneState) {
 	if g.FirstTime == 0 {
 		want.FirstTime = 0 // unknown is allowed
 	}
-	if g != want {
+	if !reflect.DeepEqual(g, want) {
 		w.t.Errorf("lane state\n got %+v\nwant %+v", g, want)
 	}
 }
@@ -475,6 +477,43 @@ func testCounts(w *world) {
 	check()
 	w.restart()
 	check()
+	w.crash()
+	check()
+}
+
+func testLeases(w *world) {
+	w.publishN(1, "m", 6)
+	w.publishN(2, "n", 2)
+	lease := func(lane broker.LaneID, seq uint64, group string) broker.StoreLease {
+		return broker.StoreLease{
+			Lane: lane, Seq: seq, Since: 1_700_000_000_123, Deadline: 1_700_000_600_123, First: 1_700_000_000_000, Nonce: 1<<32 - 1, Count: 3, Size: 77, Group: group,
+		}
+	}
+	extended, hidden := lease(1, 5, "orders"), lease(1, 6, "")
+	extended.Deadline += 1000
+	hidden.Unseen, hidden.Expiry, hidden.First, hidden.Since = true, 1, 0, 5
+	w.commit(&broker.Batch{Leases: []broker.StoreLease{
+		lease(1, 1, ""), lease(1, 2, "a"), lease(1, 3, "a"), lease(1, 4, ""), lease(1, 5, "orders"), hidden, lease(1, 99, ""), lease(2, 2, "b"), lease(3, 1, ""),
+	}})
+	w.commit(&broker.Batch{
+		Counts: []broker.StoreCount{{Lane: 1, Seq: 1, Count: 4}, {Lane: 1, Seq: 4, Count: 4}},
+		Leases: []broker.StoreLease{{Lane: 1, Seq: 2}, lease(1, 4, ""), extended}, // after the counts
+	})
+	w.commit(&broker.Batch{Settles: []broker.StoreSettle{{Lane: 1, First: 3, Count: 1}}})
+	w.checkpoint()
+	w.commit(&broker.Batch{Settles: []broker.StoreSettle{{Lane: 2, First: 2, Count: 1}}})
+	check := func() {
+		w.t.Helper()
+		if got, want := w.lane(1).Leases, []broker.StoreLease{lease(1, 4, ""), extended, hidden}; !slices.Equal(got, want) {
+			w.t.Errorf("leases %+v, want %+v", got, want)
+		}
+		if got := w.lane(2).Leases; len(got) != 0 {
+			w.t.Errorf("leases %+v of a message that was settled", got)
+		}
+	}
+	w.restart()
+	check()
+	w.checkpoint()
 	w.crash()
 	check()
 }

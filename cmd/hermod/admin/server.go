@@ -28,6 +28,7 @@ type Node struct {
 	Store   *persistence.Store
 	Version string
 	DataDir string
+	Clock   func() time.Time // nil: time.Now
 
 	Log  *ha.Log
 	Join func(address string, force bool) error // makes this node a member of another cluster
@@ -147,8 +148,12 @@ func (s *Server) change(f func(t *broker.Turn, done func(*broker.Turn)) error) (
 
 // turn runs f in a turn of its own and rings whom it touched.
 func (s *Server) turn(f func(t *broker.Turn) error) error {
+	clock := s.node.Clock
+	if clock == nil {
+		clock = time.Now
+	}
 	bells := transport.NewBatch()
-	err := f(&broker.Turn{Now: time.Now().UnixMilli(), Bells: bells})
+	err := f(&broker.Turn{Now: clock().UnixMilli(), Bells: bells})
 	bells.Flush()
 	return err
 }

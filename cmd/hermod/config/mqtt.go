@@ -45,6 +45,8 @@ type MQTT struct {
 	ListenerVHosts []string `koanf:"listener_vhosts"`    // NAME=VHOST or PORT=VHOST, by the listener
 	CertVHosts     []string `koanf:"certificate_vhosts"` // NAME=VHOST, by the client certificate
 
+	CertClientID bool `koanf:"certificate_client_id"` // the name in a client certificate is the client identifier
+
 	IgnoreColons     bool  `koanf:"ignore_colons"`      // colons in user names separate no vhost
 	MaxPacketSize    Size  `koanf:"max_packet_size"`    //
 	MaxKeepAlive     int   `koanf:"max_keepalive"`      // seconds; 0: none; MQTT 5 clients are told
@@ -84,52 +86,53 @@ type MQTT struct {
 	ServerMoved     bool     `koanf:"server_moved"`         // refuse all clients and send them there for good
 	Overlapping     string   `koanf:"overlapping"`          // subscriptions that match one message. once: one message; each: one for each
 	AuthMethods     []string `koanf:"auth_methods"`         // methods of enhanced authentication: SCRAM-SHA-256
-	SharedStrategy  string   `koanf:"shared_strategy"`      // round_robin: members take turns; sticky: one gets everything until it goes
+	SharedStrategy  string   `koanf:"shared_strategy"`      // round_robin, sticky, random, hash_client, hash_topic: who of a group gets a message
 	SysInterval     int      `koanf:"sys_interval"`         // seconds between updates of $SYS topics; 0: there are none
 }
 
 func mqttDefaults() map[string]any {
 	return map[string]any{
-		"mqtt.vhost":                "/",
-		"mqtt.ignore_colons":        false,
-		"mqtt.max_packet_size":      "16MiB",
-		"mqtt.max_keepalive":        0,
-		"mqtt.receive_maximum":      65535,
-		"mqtt.inflight":             2048,
-		"mqtt.topic_aliases":        64,
-		"mqtt.max_subscriptions":    10000,
-		"mqtt.qos0_buffer":          1000,
-		"mqtt.session_expiry_max":   0,
-		"mqtt.v3_session_expiry":    0,
-		"mqtt.keep_refused":         false,
-		"mqtt.connect_timeout":      30,
-		"mqtt.max_connect_time":     0,
-		"mqtt.connect_rate":         0,
-		"mqtt.publish_rate":         0,
-		"mqtt.takeover_rate":        20,
-		"mqtt.packet_timeout":       60,
-		"mqtt.listener_vhosts":      []string{},
-		"mqtt.certificate_vhosts":   []string{},
-		"mqtt.server_moved":         false,
-		"mqtt.overlapping":          "once",
-		"mqtt.max_levels":           128,
-		"mqtt.max_queued":           1_000_000,
-		"mqtt.max_queued_bytes":     "1GiB",
-		"mqtt.queue_overflow":       "reject-publish",
-		"mqtt.max_retained":         5_000_000,
-		"mqtt.max_retained_bytes":   "1GiB",
-		"mqtt.max_qos":              2,
-		"mqtt.retain":               true,
-		"mqtt.wildcards":            true,
-		"mqtt.shared_subscriptions": true,
-		"mqtt.subscription_ids":     true,
-		"mqtt.check_payload_format": false,
-		"mqtt.banned_clients":       []string{},
-		"mqtt.response_information": "response/{client_id}",
-		"mqtt.server_reference":     "",
-		"mqtt.auth_methods":         []string{"SCRAM-SHA-256"},
-		"mqtt.shared_strategy":      "round_robin",
-		"mqtt.sys_interval":         0,
+		"mqtt.vhost":                 "/",
+		"mqtt.ignore_colons":         false,
+		"mqtt.max_packet_size":       "16MiB",
+		"mqtt.max_keepalive":         0,
+		"mqtt.receive_maximum":       65535,
+		"mqtt.inflight":              2048,
+		"mqtt.topic_aliases":         64,
+		"mqtt.max_subscriptions":     10000,
+		"mqtt.qos0_buffer":           1000,
+		"mqtt.session_expiry_max":    0,
+		"mqtt.v3_session_expiry":     0,
+		"mqtt.keep_refused":          false,
+		"mqtt.connect_timeout":       30,
+		"mqtt.max_connect_time":      0,
+		"mqtt.connect_rate":          0,
+		"mqtt.publish_rate":          0,
+		"mqtt.takeover_rate":         20,
+		"mqtt.packet_timeout":        60,
+		"mqtt.listener_vhosts":       []string{},
+		"mqtt.certificate_vhosts":    []string{},
+		"mqtt.certificate_client_id": false,
+		"mqtt.server_moved":          false,
+		"mqtt.overlapping":           "once",
+		"mqtt.max_levels":            128,
+		"mqtt.max_queued":            1_000_000,
+		"mqtt.max_queued_bytes":      "1GiB",
+		"mqtt.queue_overflow":        "reject-publish",
+		"mqtt.max_retained":          5_000_000,
+		"mqtt.max_retained_bytes":    "1GiB",
+		"mqtt.max_qos":               2,
+		"mqtt.retain":                true,
+		"mqtt.wildcards":             true,
+		"mqtt.shared_subscriptions":  true,
+		"mqtt.subscription_ids":      true,
+		"mqtt.check_payload_format":  false,
+		"mqtt.banned_clients":        []string{},
+		"mqtt.response_information":  "response/{client_id}",
+		"mqtt.server_reference":      "",
+		"mqtt.auth_methods":          []string{"SCRAM-SHA-256"},
+		"mqtt.shared_strategy":       "round_robin",
+		"mqtt.sys_interval":          0,
 	}
 }
 
@@ -156,7 +159,8 @@ func (m *MQTT) checks() []check {
 		{m.MaxQueued < 0 || m.MaxQueuedBytes < 0, "mqtt.max_queued, max_queued_bytes: not negative"},
 		{m.QueueOverflow != "reject-publish" && m.QueueOverflow != "drop-head", "mqtt.queue_overflow: reject-publish or drop-head"},
 		{m.MaxRetained < 1 || m.MaxRetainedBytes < 1, "mqtt.max_retained, max_retained_bytes: 1 or more"},
-		{m.SharedStrategy != "round_robin" && m.SharedStrategy != "sticky", "mqtt.shared_strategy: round_robin or sticky"},
+		{!slices.Contains([]string{"round_robin", "sticky", "random", "hash_client", "hash_topic"}, m.SharedStrategy),
+			"mqtt.shared_strategy: round_robin, sticky, random, hash_client or hash_topic"},
 		{m.MaxQoS < 0 || m.MaxQoS > 2, "mqtt.max_qos: 0, 1 or 2"},
 		{slices.ContainsFunc(m.BannedClients, badPattern), "mqtt.banned_clients: regular expressions"},
 		{slices.ContainsFunc(m.AuthMethods, func(s string) bool { return s != "SCRAM-SHA-256" }), "mqtt.auth_methods: SCRAM-SHA-256"},

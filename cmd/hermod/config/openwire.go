@@ -3,6 +3,7 @@ package config
 import (
 	"strconv"
 	"strings"
+	"time"
 )
 
 // OpenWireListener serves OpenWire, the protocol of ActiveMQ's clients.
@@ -22,6 +23,7 @@ type OpenWire struct {
 	Prioritized      []string `koanf:"prioritized"`             // queues, with wildcards, that deliver by JMSPriority when they are made over OpenWire
 	FailIfNoSpace    []string `koanf:"fail_if_no_space"`        // destinations, with wildcards: refuse messages there is no room for instead of blocking their producers
 	LastImage        []string `koanf:"last_image"`              // topics, with wildcards, whose last message retroactive consumers get
+	Recovery         []string `koanf:"recovery"`                // topics, with wildcards, and after a colon how many of their last messages retroactive consumers get, or of what age (10, 30s)
 	PendingLimits    []string `koanf:"pending_limits"`          // topics, with wildcards, and after a colon the messages that wait for a slow consumer beyond its prefetch
 	UserIDs          bool     `koanf:"populate_user_id"`        // write the name of its user into every message, as JMSXUserID
 	ConnectedBrokers []string `koanf:"connected_brokers"`       // URLs of other brokers that clients with failover: are told of
@@ -47,6 +49,7 @@ func openwireDefaults() map[string]any {
 		"openwire.prioritized":              []string{},
 		"openwire.fail_if_no_space":         []string{},
 		"openwire.last_image":               []string{},
+		"openwire.recovery":                 []string{},
 		"openwire.connected_brokers":        []string{},
 		"openwire.rebalance_clients":        false,
 		"openwire.update_cluster_clients":   true,
@@ -58,8 +61,10 @@ func openwireDefaults() map[string]any {
 func (c *Config) openwireChecks() []check {
 	l := c.Listeners.OpenWire
 	_, limits := c.OpenWire.Limits()
+	_, recoveries := c.OpenWire.Recoveries()
 	return []check{
 		{!limits, "openwire.pending_limits: a topic, a colon and a number each"},
+		{!recoveries, "openwire.recovery: a topic, a colon and a number or a duration each"},
 		{l.TLSAddress != Off && (c.TLS.CertFile == "" || c.TLS.KeyFile == ""), "listeners.openwire.tls_address: needs tls.cert_file and tls.key_file"},
 		{c.OpenWire.DefaultVHost == "", "openwire.default_vhost: must not be empty"},
 		{c.OpenWire.DeadLetterQueue == "", "openwire.dead_letter_queue: must not be empty"},
@@ -85,6 +90,36 @@ func (o *OpenWire) Limits() (list []PendingLimit, ok bool) {
 			return nil, false
 		}
 		list = append(list, PendingLimit{text[:i], n})
+	}
+	return list, true
+}
+
+// Recovery is one of OpenWire.Recovery: so many messages, or those of an age.
+type Recovery struct {
+	Topic    string
+	Messages int
+	Age      time.Duration
+}
+
+// Recoveries reads Recovery and LastImage.
+func (o *OpenWire) Recoveries() (list []Recovery, ok bool) {
+	for _, text := range o.Recovery {
+		i := strings.LastIndexByte(text, ':')
+		if i <= 0 {
+			return nil, false
+		}
+		r := Recovery{Topic: text[:i]}
+		var err error
+		if r.Messages, err = strconv.Atoi(text[i+1:]); err != nil {
+			r.Age, err = time.ParseDuration(text[i+1:])
+		}
+		if err != nil || r.Messages < 0 || r.Age < 0 || r.Messages == 0 && r.Age == 0 {
+			return nil, false
+		}
+		list = append(list, r)
+	}
+	for _, name := range o.LastImage {
+		list = append(list, Recovery{Topic: name, Messages: 1})
 	}
 	return list, true
 }

@@ -256,7 +256,7 @@ func (c *fakeConn) complete() {
 }
 
 // perfAMQP runs the command line and returns what it reported.
-func perfAMQP(t *testing.T, b *fakeBroker, args string) (*amqpResult, error) {
+func perfAMQP(t *testing.T, b *fakeBroker, args string) (*loadResult, error) {
 	t.Helper()
 	cmd := Command()
 	var out bytes.Buffer
@@ -266,7 +266,7 @@ func perfAMQP(t *testing.T, b *fakeBroker, args string) (*amqpResult, error) {
 	if err := cmd.ExecuteContext(context.Background()); err != nil {
 		return nil, err
 	}
-	var r amqpResult
+	var r loadResult
 	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
 		t.Fatal(err)
 	}

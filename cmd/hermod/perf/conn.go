@@ -20,8 +20,7 @@ const (
 // and one may write at a time.
 type conn struct {
 	nc       net.Conn
-	in       []byte // in[r:w] is read and not yet parsed
-	r, w     int
+	in       input
 	frameMax uint32
 }
 
@@ -32,7 +31,7 @@ func dial(ctx context.Context, o *amqpOptions, local net.Addr) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{nc: nc, in: make([]byte, 4096), frameMax: wire.FrameMinSize}
+	c := &conn{nc: nc, in: newInput(4096), frameMax: wire.FrameMinSize}
 	if err := c.open(o); err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("open connection to %s: %w", o.host, err)
@@ -142,43 +141,17 @@ func closeError(m wire.Method) error {
 // next returns the next frame. It aliases the buffer until the next call.
 func (c *conn) next() (wire.Frame, error) {
 	for {
-		f, n, need, err := wire.NextFrame(c.in[c.r:c.w], c.frameMax)
+		f, n, need, err := wire.NextFrame(c.in.unparsed(), c.frameMax)
 		if err != nil {
 			return f, err
 		}
 		if n > 0 {
-			c.r += n
+			c.in.took(n)
 			return f, nil
 		}
-		if err := c.fill(need); err != nil {
+		if err := c.in.fill(c.nc, need); err != nil {
 			return f, err
 		}
-	}
-}
-
-// fill reads once, after making room for need unparsed bytes in all.
-func (c *conn) fill(need int) error {
-	if c.r > 0 {
-		copy(c.in, c.in[c.r:c.w])
-		c.w -= c.r
-		c.r = 0
-	}
-	if need > len(c.in) {
-		c.growBuffer(max(need, 2*len(c.in)))
-	}
-	n, err := c.nc.Read(c.in[c.w:])
-	c.w += n
-	if n > 0 {
-		return nil
-	}
-	return err
-}
-
-func (c *conn) growBuffer(size int) {
-	if size > len(c.in) {
-		in := make([]byte, size)
-		copy(in, c.in[:c.w])
-		c.in = in
 	}
 }
 

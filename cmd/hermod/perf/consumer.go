@@ -32,7 +32,7 @@ func newConsumer(r *run, c *conn, queue string) (*consumer, error) {
 	if o.ack == "manual" {
 		k.multiple = uint64(o.multiple)
 	}
-	c.growBuffer(256 << 10)
+	c.in.grow(256 << 10)
 	if o.prefetch > 0 {
 		qos := &wire.BasicQos{PrefetchCount: uint16(o.prefetch)}
 		if _, err := c.call(channel, qos, wire.IDBasicQosOk); err != nil {
@@ -68,7 +68,7 @@ func (k *consumer) read() error {
 			}
 			k.out = k.out[:0]
 		}
-		if err := k.c.fill(need); err != nil {
+		if err := k.c.in.fill(k.c.nc, need); err != nil {
 			return err
 		}
 	}
@@ -79,14 +79,14 @@ func (k *consumer) read() error {
 func (k *consumer) drain(now int64) (need int, err error) {
 	c := k.c
 	for {
-		f, n, need, err := wire.NextFrame(c.in[c.r:c.w], c.frameMax)
+		f, n, need, err := wire.NextFrame(c.in.unparsed(), c.frameMax)
 		if err != nil {
 			return 0, err
 		}
 		if n == 0 {
 			return need, nil
 		}
-		c.r += n
+		c.in.took(n)
 		if err := k.frame(f, now); err != nil {
 			return 0, err
 		}
@@ -131,10 +131,9 @@ func (k *consumer) frame(f wire.Frame, now int64) error {
 
 // observe takes the latency of a message from the head of its body.
 func (k *consumer) observe(body []byte, now int64) {
-	if len(body) < stampSize || binary.BigEndian.Uint32(body) != stampMark || !k.run.measuring.Load() {
-		return
+	if k.run.measuring.Load() {
+		observeStampAt(&k.latency, body, now)
 	}
-	k.latency.add(now-int64(binary.BigEndian.Uint64(body[4:])), 1)
 }
 
 func (k *consumer) complete() {

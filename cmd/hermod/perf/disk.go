@@ -26,6 +26,8 @@ func (o *diskOptions) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.json, "json", false, "print JSON")
 }
 
+func (o *diskOptions) asJSON() bool { return o.json }
+
 func (o *diskOptions) validate() error {
 	if o.duration <= 0 {
 		return fmt.Errorf("--duration %v: not positive", o.duration)

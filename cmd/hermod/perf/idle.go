@@ -67,7 +67,7 @@ func openIdle(ctx context.Context, o *amqpOptions) ([]*conn, error) {
 					cancel(err)
 					continue
 				}
-				c.in = nil // nothing will be read
+				c.in = input{} // nothing will be read
 				mu.Lock()
 				conns = append(conns, c)
 				mu.Unlock()

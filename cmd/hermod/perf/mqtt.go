@@ -3,7 +3,6 @@ package perf
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/hermodmq/hermod/listeners/mqtt/wire"
@@ -21,6 +19,8 @@ import (
 
 // mqttOptions are the flags of `perf mqtt`; register documents them.
 type mqttOptions struct {
+	term
+
 	host, user, password string
 	version              int
 	publishers           int
@@ -29,12 +29,9 @@ type mqttOptions struct {
 	qos                  int
 	window               int
 	size                 int
-	duration, warmup     time.Duration
 	durable              bool
 	idle, dialers        int
 	sessions             int
-	pids                 []int
-	json                 bool
 }
 
 func (o *mqttOptions) register(f *pflag.FlagSet) {
@@ -49,13 +46,10 @@ func (o *mqttOptions) register(f *pflag.FlagSet) {
 	f.IntVar(&o.window, "window", 100, "messages a publisher may be ahead: of acknowledgements at QoS 1, of the slowest subscriber at QoS 0; 0 at QoS 0 for no limit")
 	f.IntVar(&o.size, "size", 256, "payload bytes; from 12 on the payload carries a time stamp for latencies")
 	f.BoolVar(&o.durable, "durable", false, "subscribers have sessions that outlive their connections, so that QoS 1 waits for the disk; removed at the end")
-	f.DurationVar(&o.duration, "duration", 10*time.Second, "how long to measure")
-	f.DurationVar(&o.warmup, "warmup", time.Second, "how long to run before measuring")
 	f.IntVar(&o.idle, "idle", 0, "open so many connections, report what they cost, and nothing else")
 	f.IntVar(&o.dialers, "dialers", 1, "with --idle or --sessions: how many are opened at the same time")
+	o.term.register(f)
 	f.IntVar(&o.sessions, "sessions", 0, "leave so many durable sessions behind, each with one subscription of QoS 1, and do nothing else")
-	f.IntSliceVar(&o.pids, "pid", nil, "process ids of the broker, for CPU time and memory")
-	f.BoolVar(&o.json, "json", false, "print JSON")
 }
 
 func (o *mqttOptions) validate() error {
@@ -78,33 +72,7 @@ func (o *mqttOptions) validate() error {
 			return fmt.Errorf("--%s %d: not between %d and %d", r.flag, r.value, r.lo, r.hi)
 		}
 	}
-	if o.duration <= 0 || o.warmup < 0 {
-		return errors.New("--duration must be positive, --warmup not negative")
-	}
-	return nil
-}
-
-func mqttCommand() *cobra.Command {
-	o := &mqttOptions{}
-	cmd := &cobra.Command{
-		Use:   "mqtt",
-		Short: "Load an MQTT broker and report rates, latencies and CPU per message",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.validate(); err != nil {
-				return err
-			}
-			return withSignals(cmd.Context(), func(ctx context.Context) error {
-				r, err := runMQTT(ctx, o)
-				if err != nil {
-					return err
-				}
-				return print(cmd.OutOrStdout(), r, o.json)
-			})
-		},
-	}
-	o.register(cmd.Flags())
-	return cmd
+	return o.term.validate()
 }
 
 // mqttRun is one load run.
@@ -241,16 +209,16 @@ func (c *mqttClient) subscribe() error {
 // read takes packets until the connection ends.
 func (c *mqttClient) read() {
 	defer c.run.workers.Done()
-	buf, start, end := make([]byte, 256<<10), 0, 0
+	in := newInput(256 << 10)
 	var acks []byte
 	for {
-		h, body, size, need, err := wire.Next(buf[start:end], 0)
+		h, body, size, need, err := wire.Next(in.unparsed(), 0)
 		if err != nil {
 			c.fail(err)
 			return
 		}
 		if size > 0 {
-			start += size
+			in.took(size)
 			if acks, err = c.packet(h, body, acks); err != nil {
 				c.fail(err)
 				return
@@ -264,17 +232,10 @@ func (c *mqttClient) read() {
 			}
 			acks = acks[:0]
 		}
-		end = copy(buf, buf[start:end])
-		start = 0
-		if need > len(buf) {
-			buf = append(buf, make([]byte, need-len(buf))...)
-		}
-		n, err := c.nc.Read(buf[end:])
-		if err != nil {
+		if err := in.fill(c.nc, need); err != nil {
 			c.fail(err)
 			return
 		}
-		end += n
 	}
 }
 
@@ -286,8 +247,8 @@ func (c *mqttClient) packet(h wire.Header, body, acks []byte) ([]byte, error) {
 			return acks, err
 		}
 		c.delivered.Add(1)
-		if c.run.measuring.Load() && len(p.Payload) >= stampSize && binary.BigEndian.Uint32(p.Payload) == stampMark {
-			c.latency.add(time.Now().UnixNano()-int64(binary.BigEndian.Uint64(p.Payload[4:])), 1)
+		if c.run.measuring.Load() {
+			observeStamp(&c.latency, p.Payload)
 		}
 		if p.QoS > 0 {
 			a := wire.Ack{Type: wire.PUBACK, PacketID: p.PacketID}
@@ -307,9 +268,6 @@ func (c *mqttClient) publish() {
 	defer c.run.workers.Done()
 	o := c.run.o
 	p := wire.Publish{Topic: []byte(c.topic), QoS: byte(o.qos), Payload: bytes.Repeat([]byte{'x'}, o.size)}
-	if o.size >= stampSize {
-		binary.BigEndian.PutUint32(p.Payload, stampMark)
-	}
 	var out []byte
 	for id := uint16(1); !c.run.stopping.Load(); {
 		n := c.allowed(max(batchBytes/(o.size+32), 1))
@@ -317,9 +275,7 @@ func (c *mqttClient) publish() {
 			continue
 		}
 		out = out[:0]
-		if o.size >= stampSize {
-			binary.BigEndian.PutUint64(p.Payload[4:], uint64(time.Now().UnixNano()))
-		}
+		stamp(p.Payload, time.Now().UnixNano())
 		for range n {
 			if p.PacketID = id; o.qos > 0 {
 				id = max(id+1, 1)
@@ -407,7 +363,7 @@ func (r *mqttRun) measure(ctx context.Context) (report, error) {
 		r.workers.Add(1)
 		go c.publish()
 	}
-	if err := r.pass(ctx, o.warmup); err != nil {
+	if err := await(ctx, o.warmup, r.failed); err != nil {
 		return nil, err
 	}
 	r.measuring.Store(true)
@@ -416,7 +372,7 @@ func (r *mqttRun) measure(ctx context.Context) (report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.pass(ctx, o.duration); err != nil {
+	if err := await(ctx, o.duration, r.failed); err != nil {
 		return nil, err
 	}
 	to, err := readUsage(o.pids)
@@ -430,7 +386,7 @@ func (r *mqttRun) measure(ctx context.Context) (report, error) {
 	if o.subscribers == 0 {
 		n, unit = total.Published, "published message"
 	}
-	res := &amqpResult{
+	res := &loadResult{
 		Scenario: fmt.Sprintf("MQTT level %d, QoS %d, %d -> %d, %d topics, %d bytes", o.version, o.qos, o.publishers, o.subscribers, o.topics, o.size),
 		Unit:     unit, Size: o.size, Messages: total, Cost: costBetween(from, to, o.pids, n, 0),
 	}
@@ -441,18 +397,6 @@ func (r *mqttRun) measure(ctx context.Context) (report, error) {
 	res.DeliveryLatency = h.summary()
 	res.rates()
 	return res, nil
-}
-
-// pass waits for d, the context or the first failure.
-func (r *mqttRun) pass(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case err := <-r.failed:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 func (r *mqttRun) close() {
@@ -482,6 +426,12 @@ func (r *mqttRun) close() {
 // holdIdle opens connections and holds them.
 func (r *mqttRun) holdIdle(ctx context.Context) (report, error) {
 	o := r.o
+	// A user's first login costs a slow hash, whoever comes after.
+	first, err := r.dial("first", 0)
+	if err != nil {
+		return nil, err
+	}
+	_ = first.nc.Close()
 	before, err := readUsage(o.pids)
 	if err != nil {
 		return nil, err
@@ -502,7 +452,7 @@ func (r *mqttRun) holdIdle(ctx context.Context) (report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.pass(ctx, o.duration); err != nil {
+	if err := await(ctx, o.duration, r.failed); err != nil {
 		return nil, err
 	}
 	after, err := readUsage(o.pids)

@@ -7,7 +7,7 @@ import (
 
 func TestMQTTOptions(t *testing.T) {
 	good := func() *mqttOptions {
-		return &mqttOptions{version: 4, publishers: 1, subscribers: 1, topics: 1, window: 1, dialers: 1, duration: 1}
+		return &mqttOptions{version: 4, publishers: 1, subscribers: 1, topics: 1, window: 1, dialers: 1, term: term{duration: 1}}
 	}
 	if err := good().validate(); err != nil {
 		t.Fatal(err)

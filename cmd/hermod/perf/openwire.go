@@ -3,15 +3,13 @@ package perf
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/hermodmq/hermod/listeners/openwire/wire"
@@ -19,15 +17,14 @@ import (
 
 // openwireOptions are the flags of `perf openwire`; register documents them.
 type openwireOptions struct {
+	term
+	peers
+
 	host, user, password string
 
-	producers, consumers, queues int
-	topic, persistent, sync      bool
-	size, prefetch, multiple     int
-	inFlight                     int64
-	duration, warmup             time.Duration
-	pids                         []int
-	json                         bool
+	topic, persistent, sync bool
+	prefetch, multiple      int
+	inFlight                int64
 }
 
 func (o *openwireOptions) register(f *pflag.FlagSet) {
@@ -44,10 +41,7 @@ func (o *openwireOptions) register(f *pflag.FlagSet) {
 	f.IntVar(&o.prefetch, "prefetch", 1000, "window of a consumer in messages")
 	f.IntVar(&o.multiple, "multiple", 1, "messages per acknowledgement; 1 is what AUTO_ACKNOWLEDGE does")
 	f.Int64Var(&o.inFlight, "in-flight", 0, "messages sent and not received by anybody at which producers wait; 0: they never do")
-	f.DurationVar(&o.duration, "duration", 10*time.Second, "how long to measure")
-	f.DurationVar(&o.warmup, "warmup", time.Second, "how long to run before measuring")
-	f.IntSliceVar(&o.pids, "pid", nil, "process ids of the broker, for CPU time and memory")
-	f.BoolVar(&o.json, "json", false, "print JSON")
+	o.term.register(f)
 }
 
 func (o *openwireOptions) validate() error {
@@ -55,45 +49,14 @@ func (o *openwireOptions) validate() error {
 		o.host = net.JoinHostPort(strings.Trim(o.host, "[]"), "61616")
 	}
 	switch {
-	case o.producers < 0 || o.producers > 10000 || o.consumers < 0 || o.consumers > 10000 || o.producers+o.consumers == 0:
-		return fmt.Errorf("--producers and --consumers: 0 to 10000, not both 0")
-	case o.queues < 1 || o.queues > 100000:
-		return fmt.Errorf("--queues %d: not between 1 and 100000", o.queues)
-	case o.size < 0 || o.size > 16<<20:
-		return fmt.Errorf("--size %d: not between 0 and 16777216", o.size)
 	case o.prefetch < 1 || o.prefetch > 32767:
 		return fmt.Errorf("--prefetch %d: not between 1 and 32767", o.prefetch)
 	case o.multiple < 1 || o.multiple > o.prefetch:
 		return fmt.Errorf("--multiple %d: not between 1 and the prefetch", o.multiple)
 	case o.inFlight < 0 || o.inFlight > 0 && (o.consumers == 0 || o.topic && o.consumers > 1):
 		return fmt.Errorf("--in-flight is not negative, and needs consumers that share what they get")
-	case o.duration <= 0 || o.warmup < 0:
-		return fmt.Errorf("--duration must be positive, --warmup not negative")
 	}
-	return nil
-}
-
-func openwireCommand() *cobra.Command {
-	o := &openwireOptions{}
-	cmd := &cobra.Command{
-		Use:   "openwire",
-		Short: "Load an OpenWire broker and report rates, latencies and CPU per message",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.validate(); err != nil {
-				return err
-			}
-			return withSignals(cmd.Context(), func(ctx context.Context) error {
-				r, err := runOpenWire(ctx, o)
-				if err != nil {
-					return err
-				}
-				return print(cmd.OutOrStdout(), r, o.json)
-			})
-		},
-	}
-	o.register(cmd.Flags())
-	return cmd
+	return errors.Join(o.peers.validate(), o.term.validate())
 }
 
 // openwireConn is a client connection with one session. One goroutine may read
@@ -101,8 +64,7 @@ func openwireCommand() *cobra.Command {
 type openwireConn struct {
 	nc        net.Conn
 	d         wire.Decoder
-	in        []byte
-	r, w      int
+	in        input
 	id        string // connection id
 	commandID int32
 }
@@ -114,7 +76,7 @@ func dialOpenWire(ctx context.Context, o *openwireOptions, id string) (*openwire
 	if err != nil {
 		return nil, err
 	}
-	c := &openwireConn{nc: nc, in: make([]byte, 64<<10), id: id}
+	c := &openwireConn{nc: nc, in: newInput(64 << 10), id: id}
 	c.d.MaxFrameSize = 32 << 20
 	_ = nc.SetDeadline(time.Now().Add(setupLimit))
 	if err := c.open(o); err != nil {
@@ -193,15 +155,15 @@ func refusal(t *wire.Throwable) error {
 // buffered cuts a frame off what was read; nil if there is none.
 func (c *openwireConn) buffered() (s wire.Structure, need int, err error) {
 	for {
-		s, n, err := c.d.Decode(c.in[c.r:c.w])
+		s, n, err := c.d.Decode(c.in.unparsed())
 		if err != nil {
 			return nil, 0, err
 		}
 		if n == 0 {
-			need, err = c.d.Need(c.in[c.r:c.w])
+			need, err = c.d.Need(c.in.unparsed())
 			return nil, need, err
 		}
-		c.r += n
+		c.in.took(n)
 		if s != nil {
 			return s, 0, nil
 		}
@@ -215,90 +177,23 @@ func (c *openwireConn) next() (wire.Structure, error) {
 		if s != nil || err != nil {
 			return s, err
 		}
-		if err := c.fill(need); err != nil {
+		if err := c.in.fill(c.nc, need); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// fill reads once, after making room for need unparsed bytes in all.
-func (c *openwireConn) fill(need int) error {
-	copy(c.in, c.in[c.r:c.w])
-	c.r, c.w = 0, c.w-c.r
-	if need = max(need, c.w+1); need > len(c.in) {
-		c.in = append(c.in, make([]byte, max(need, 2*len(c.in))-len(c.in))...)
-	}
-	n, err := c.nc.Read(c.in[c.w:])
-	c.w += n
-	if n > 0 {
-		return nil
-	}
-	return err
-}
-
 // openwireRun is one load run.
 type openwireRun struct {
-	o        *openwireOptions
-	conns    []*openwireConn
-	measures atomic.Bool // latencies count
-	stopping atomic.Bool
-	sent     atomic.Int64
-	answered atomic.Int64
-	received atomic.Int64
-	failed   chan error
-	workers  sync.WaitGroup
-
-	mu        sync.Mutex // guards what workers leave behind
-	confirms  histogram
-	latencies histogram
-}
-
-func (r *openwireRun) counters() counters {
-	return counters{Published: r.sent.Load(), Confirmed: r.answered.Load(), Delivered: r.received.Load()}
+	load
+	o     *openwireOptions
+	conns []*openwireConn
 }
 
 // runOpenWire runs the load that o, validated, describes.
 func runOpenWire(ctx context.Context, o *openwireOptions) (report, error) {
-	if _, err := readUsage(o.pids); err != nil {
-		return nil, err
-	}
-	r := &openwireRun{o: o, failed: make(chan error, o.producers+o.consumers)}
-	defer r.stop()
-	if err := r.start(ctx); err != nil {
-		return nil, err
-	}
-	if err := r.wait(ctx, o.warmup); err != nil {
-		return nil, err
-	}
-	from, err := readUsage(o.pids)
-	if err != nil {
-		return nil, err
-	}
-	before := r.counters()
-	r.measures.Store(true)
-	if err := r.wait(ctx, o.duration); err != nil {
-		return nil, err
-	}
-	after := r.counters()
-	to, err := readUsage(o.pids)
-	if err != nil {
-		return nil, err
-	}
-	r.stop()
-	return r.result(from, to, after.minus(before)), nil
-}
-
-func (r *openwireRun) wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case err := <-r.failed:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
+	r := &openwireRun{o: o, load: newLoad(&o.term, &o.peers)}
+	return r.measure(ctx, r.scenario(), r.start, r.stop)
 }
 
 func (r *openwireRun) start(ctx context.Context) error {
@@ -322,11 +217,7 @@ func (r *openwireRun) start(ctx context.Context) error {
 		} else if err := c.subscribe(to, r.o.prefetch); err != nil {
 			return err
 		}
-		r.workers.Go(func() {
-			if err := work(c, to); err != nil && !r.stopping.Load() {
-				r.failed <- err
-			}
-		})
+		r.work(func() error { return work(c, to) })
 	}
 	return nil
 }
@@ -366,7 +257,7 @@ func (r *openwireRun) consume(c *openwireConn, d wire.Destination) error {
 				}
 				out = out[:0]
 			}
-			if err := c.fill(need); err != nil {
+			if err := c.in.fill(c.nc, need); err != nil {
 				return err
 			}
 			continue
@@ -391,13 +282,6 @@ func (r *openwireRun) consume(c *openwireConn, d wire.Destination) error {
 		ack.LastMessageID = m.Message.MessageID
 		out = wire.Append(out, c.d.Format, &ack)
 		ack.MessageCount = 0
-	}
-}
-
-// observeStamp takes the latency of a message from the head of its body.
-func observeStamp(h *histogram, body []byte) {
-	if len(body) >= stampSize && binary.BigEndian.Uint32(body) == stampMark {
-		h.add(time.Now().UnixNano()-int64(binary.BigEndian.Uint64(body[4:])), 1)
 	}
 }
 
@@ -445,7 +329,7 @@ func (r *openwireRun) produce(c *openwireConn, d wire.Destination) error {
 	n := 1
 	if !r.o.sync {
 		n = max(1, batchBytes/len(t.frame))
-		r.workers.Go(func() { r.listen(c) })
+		r.work(func() error { return r.listen(c) })
 	}
 	var frames []byte
 	for range n {
@@ -464,10 +348,7 @@ func (r *openwireRun) produce(c *openwireConn, d wire.Destination) error {
 			c.commandID++
 			binary.BigEndian.PutUint32(f[5:], uint32(c.commandID))
 			binary.BigEndian.PutUint64(f[t.sequence:], sequence)
-			if r.o.size >= stampSize {
-				binary.BigEndian.PutUint32(f[t.contents:], stampMark)
-				binary.BigEndian.PutUint64(f[t.contents+4:], uint64(now))
-			}
+			stamp(f[t.contents:][:r.o.size], now)
 		}
 		if _, err := c.nc.Write(frames); err != nil {
 			return err
@@ -488,44 +369,16 @@ func (r *openwireRun) produce(c *openwireConn, d wire.Destination) error {
 }
 
 // listen reads what a producer is told that waits for nothing.
-func (r *openwireRun) listen(c *openwireConn) {
+func (r *openwireRun) listen(c *openwireConn) error {
 	for {
 		s, err := c.next()
-		if e, ok := s.(*wire.ConnectionError); ok && err == nil {
-			err = refusal(e.Exception)
+		if err != nil {
+			return err
 		}
-		if err == nil {
-			continue
+		if e, ok := s.(*wire.ConnectionError); ok {
+			return refusal(e.Exception)
 		}
-		if !r.stopping.Load() {
-			select {
-			case r.failed <- err:
-			default: // somebody has told already
-			}
-		}
-		return
 	}
-}
-
-// leave adds a worker's latencies to those of all.
-func (r *openwireRun) leave(from, to *histogram) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	to.merge(from)
-}
-
-func (r *openwireRun) result(from, to usage, done counters) *amqpResult {
-	unit, n := "sent message", done.Published
-	if r.o.consumers > 0 {
-		unit, n = "delivered message", done.Delivered
-	}
-	res := &amqpResult{
-		Scenario: r.scenario(), Unit: unit, Size: r.o.size, Messages: done,
-		ConfirmLatency: r.confirms.summary(), DeliveryLatency: r.latencies.summary(),
-		Cost: costBetween(from, to, r.o.pids, n, to.broker.RSS),
-	}
-	res.rates()
-	return res
 }
 
 // scenario describes the run in one line.
@@ -533,10 +386,7 @@ func (r *openwireRun) scenario() string {
 	o := r.o
 	parts := []string{fmt.Sprintf("OpenWire, %d producers, %d consumers, %d destinations, %d bytes, prefetch %d, %d messages per acknowledgement",
 		o.producers, o.consumers, o.queues, o.size, o.prefetch, o.multiple)}
-	for _, x := range []struct {
-		on   bool
-		text string
-	}{{o.topic, "topics"}, {o.persistent, "persistent"}, {o.sync, "synchronous"}, {o.inFlight > 0, fmt.Sprintf("%d in flight", o.inFlight)}} {
+	for _, x := range []remark{{o.topic, "topics"}, {o.persistent, "persistent"}, {o.sync, "synchronous"}, {o.inFlight > 0, fmt.Sprintf("%d in flight", o.inFlight)}} {
 		if x.on {
 			parts = append(parts, x.text)
 		}

@@ -52,20 +52,19 @@ func TestOpenWireRuns(t *testing.T) {
 		"sync":   func(o *openwireOptions) { o.sync, o.persistent = true, true },
 		"topic":  func(o *openwireOptions) { o.topic, o.consumers = true, 2 },
 	} {
-		o := &openwireOptions{host: host, user: "guest", password: "guest", producers: 1, consumers: 1, queues: 1,
-			size: 100, prefetch: 100, multiple: 1, duration: 50 * time.Millisecond, warmup: 20 * time.Millisecond}
+		o := &openwireOptions{host: host, user: "guest", password: "guest", prefetch: 100, multiple: 1, peers: peers{producers: 1, consumers: 1, queues: 1, size: 100}, term: term{duration: 50 * time.Millisecond, warmup: 20 * time.Millisecond}}
 		change(o)
 		if err := o.validate(); err != nil {
 			t.Fatal(err)
 		}
 		// A busy machine may let nothing happen in a short time: then longer.
-		var res *amqpResult
+		var res *loadResult
 		for ; o.duration < 5*time.Second; o.duration *= 3 {
 			r, err := runOpenWire(context.Background(), o)
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			if res = r.(*amqpResult); res.Messages.Published > 0 && res.DeliveryLatency != nil && (res.ConfirmLatency != nil || !o.sync) {
+			if res = r.(*loadResult); res.Messages.Published > 0 && res.DeliveryLatency != nil && (res.ConfirmLatency != nil || !o.sync) {
 				break
 			}
 		}
@@ -84,14 +83,14 @@ func TestOpenWireRuns(t *testing.T) {
 }
 
 func TestOpenWireRefused(t *testing.T) {
-	o := &openwireOptions{host: openwireBroker(t), user: "guest", password: "wrong", producers: 1, queues: 1, prefetch: 1, multiple: 1, duration: time.Second}
+	o := &openwireOptions{host: openwireBroker(t), user: "guest", password: "wrong", prefetch: 1, multiple: 1, peers: peers{producers: 1, queues: 1}, term: term{duration: time.Second}}
 	if _, err := runOpenWire(context.Background(), o); err == nil || !strings.Contains(err.Error(), "java.lang.SecurityException") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestOpenWireOptions(t *testing.T) {
-	good := openwireOptions{host: "h", producers: 1, consumers: 1, queues: 1, prefetch: 1, multiple: 1, duration: 1}
+	good := openwireOptions{host: "h", prefetch: 1, multiple: 1, peers: peers{producers: 1, consumers: 1, queues: 1}, term: term{duration: 1}}
 	if err := good.validate(); err != nil || good.host != "h:61616" {
 		t.Errorf("%q %v", good.host, err)
 	}

@@ -69,6 +69,8 @@ func (o *amqpOptions) register(f *pflag.FlagSet) {
 
 // validate checks the flags and brings them into one form: afterwards the
 // numbers of producers and consumers say what runs, whatever flags were used.
+func (o *amqpOptions) asJSON() bool { return o.json }
+
 func (o *amqpOptions) validate() error {
 	if err := o.applyURI(); err != nil {
 		return err

@@ -9,13 +9,6 @@ import (
 	"github.com/hermodmq/hermod/listeners/amqp/wire"
 )
 
-// A body of stampSize bytes and more begins with a mark and the time at which
-// it was sent, Unix ns.
-const (
-	stampMark = 0x48504631 // "HPF1"
-	stampSize = 12
-)
-
 // batchBytes is about how much is written at once.
 const batchBytes = 64 << 10
 
@@ -42,7 +35,7 @@ func newProducer(r *run, c *conn, queue string) (*producer, error) {
 	if p.rate > 0 {
 		p.step = int64(1e9 / p.rate)
 	}
-	c.growBuffer(64 << 10)
+	c.in.grow(64 << 10)
 	p.encode(queue)
 	if o.confirm == 0 {
 		return p, nil

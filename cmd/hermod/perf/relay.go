@@ -36,6 +36,8 @@ func (o *relayOptions) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.json, "json", false, "print JSON")
 }
 
+func (o *relayOptions) asJSON() bool { return o.json }
+
 func (o *relayOptions) validate() error {
 	switch {
 	case o.producers < 1 || o.producers > 1000 || o.consumers < 1 || o.consumers > 1000:

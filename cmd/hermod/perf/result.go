@@ -5,8 +5,8 @@ import (
 	"io"
 )
 
-// amqpResult is what `perf amqp` reports.
-type amqpResult struct {
+// loadResult is what a load of producers and consumers reports.
+type loadResult struct {
 	Scenario        string     `json:"scenario"`
 	Unit            string     `json:"unit"` // what CPU time per message is per
 	Size            int        `json:"body_bytes"`
@@ -20,7 +20,7 @@ type amqpResult struct {
 	Cost            cost       `json:"cost"`
 }
 
-func (r *amqpResult) rates() {
+func (r *loadResult) rates() {
 	if s := r.Cost.Seconds; s > 0 {
 		r.PublishRate = float64(r.Messages.Published) / s
 		r.ConfirmRate = float64(r.Messages.Confirmed) / s
@@ -28,7 +28,7 @@ func (r *amqpResult) rates() {
 	}
 }
 
-func (r *amqpResult) writeText(w io.Writer) {
+func (r *loadResult) writeText(w io.Writer) {
 	fmt.Fprintf(w, "%s, %.2f s\n", r.Scenario, r.Cost.Seconds)
 	line := func(name string, n int64, rate float64) {
 		if n > 0 {

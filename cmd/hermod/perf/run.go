@@ -331,7 +331,7 @@ func (r *run) unit() string {
 	return "published message"
 }
 
-func (r *run) result(m *measurement) *amqpResult {
+func (r *run) result(m *measurement) *loadResult {
 	size := r.o.size
 	if r.o.consumes {
 		size = r.meanSize()
@@ -344,7 +344,7 @@ func (r *run) result(m *measurement) *amqpResult {
 		delivery.merge(&k.latency)
 	}
 	done := m.after.minus(m.before)
-	res := &amqpResult{
+	res := &loadResult{
 		Scenario:        r.scenario(),
 		Unit:            r.unit(),
 		Size:            size,

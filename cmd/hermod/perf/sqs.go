@@ -15,7 +15,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/hermodmq/hermod/bridge/aws"
@@ -23,13 +22,12 @@ import (
 
 // sqsOptions are the flags of `perf sqs`; register documents them.
 type sqsOptions struct {
+	term
+
 	host, key, secret, region, queue string
 	clients, size, batch             int
 	mode                             string
 	backlog                          int
-	duration, warmup                 time.Duration
-	pids                             []int
-	json                             bool
 }
 
 func (o *sqsOptions) register(f *pflag.FlagSet) {
@@ -43,10 +41,7 @@ func (o *sqsOptions) register(f *pflag.FlagSet) {
 	f.IntVar(&o.batch, "batch", 1, "messages of a request, 1 to 10")
 	f.StringVar(&o.mode, "mode", "send", "send; round (send, receive and delete); drain (receive and delete a backlog); poll (connections that wait)")
 	f.IntVar(&o.backlog, "backlog", 0, "messages that are in the queue before the measurement begins")
-	f.DurationVar(&o.duration, "duration", 10*time.Second, "how long to measure")
-	f.DurationVar(&o.warmup, "warmup", time.Second, "how long to run before measuring")
-	f.IntSliceVar(&o.pids, "pid", nil, "process ids of the broker, for CPU time and memory")
-	f.BoolVar(&o.json, "json", false, "print JSON")
+	o.term.register(f)
 }
 
 func (o *sqsOptions) validate() error {
@@ -59,33 +54,10 @@ func (o *sqsOptions) validate() error {
 		return fmt.Errorf("--size %d: a request may have 1048576 bytes", o.size)
 	case o.mode != "send" && o.mode != "round" && o.mode != "drain" && o.mode != "poll":
 		return fmt.Errorf("--mode %q: not send, round, drain or poll", o.mode)
-	case o.duration <= 0 || o.warmup < 0 || o.backlog < 0:
-		return errors.New("--duration must be positive, --warmup and --backlog not negative")
+	case o.backlog < 0:
+		return errors.New("--backlog must not be negative")
 	}
-	return nil
-}
-
-func sqsCommand() *cobra.Command {
-	o := &sqsOptions{}
-	cmd := &cobra.Command{
-		Use:   "sqs",
-		Short: "Load an SQS endpoint and report rates, latencies and CPU per message",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.validate(); err != nil {
-				return err
-			}
-			return withSignals(cmd.Context(), func(ctx context.Context) error {
-				r, err := runSQS(ctx, o)
-				if err != nil {
-					return err
-				}
-				return print(cmd.OutOrStdout(), r, o.json)
-			})
-		},
-	}
-	o.register(cmd.Flags())
-	return cmd
+	return o.term.validate()
 }
 
 // sqsResult is what `perf sqs` reports.
@@ -308,21 +280,13 @@ func (r *sqsRun) sends(n int) []byte {
 
 func (r *sqsRun) load(ctx context.Context, res *sqsResult) (*sqsResult, error) {
 	o := r.o
-	failed := make(chan error, 1)
+	failed, ended := make(chan error, 1), make(chan error, 1)
 	go func() {
-		failed <- r.each(ctx, o.clients, func(c *sqsConn) error { return r.work(c) })
+		err := r.each(ctx, o.clients, func(c *sqsConn) error { return r.work(c) })
+		failed <- errors.Join(err, errors.New("the load ended early"))
+		ended <- err
 	}()
-	wait := func(d time.Duration) error {
-		select {
-		case <-time.After(d):
-			return nil
-		case err := <-failed:
-			return errors.Join(err, errors.New("the load ended early"))
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	if err := wait(o.warmup); err != nil {
+	if err := await(ctx, o.warmup, failed); err != nil {
 		return nil, err
 	}
 	from, err := readUsage(o.pids)
@@ -331,7 +295,7 @@ func (r *sqsRun) load(ctx context.Context, res *sqsResult) (*sqsResult, error) {
 	}
 	r.measures.Store(true)
 	n, q := r.messages.Load(), r.requests.Load()
-	if err := wait(o.duration); err != nil {
+	if err := await(ctx, o.duration, failed); err != nil {
 		return nil, err
 	}
 	to, err := readUsage(o.pids)
@@ -340,7 +304,7 @@ func (r *sqsRun) load(ctx context.Context, res *sqsResult) (*sqsResult, error) {
 	}
 	res.Messages, res.Requests = r.messages.Load()-n, r.requests.Load()-q
 	r.stopping.Store(true)
-	if err := <-failed; err != nil {
+	if err := <-ended; err != nil {
 		return nil, err
 	}
 	res.Scenario = fmt.Sprintf("SQS %s, %d clients, %d bytes, %d in a request, backlog %d", o.mode, o.clients, o.size, o.batch, o.backlog)

@@ -3,17 +3,14 @@ package perf
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/hermodmq/hermod/listeners/stomp/wire"
@@ -21,16 +18,15 @@ import (
 
 // stompOptions are the flags of `perf stomp`; register documents them.
 type stompOptions struct {
+	term
+	peers
+
 	host, user, password, vhost string
 
-	producers, consumers, queues int
-	topic, persistent, receipts  bool
-	keep                         bool
-	size, prefetch               int
-	ack                          string
-	duration, warmup             time.Duration
-	pids                         []int
-	json                         bool
+	topic, persistent, receipts bool
+	keep                        bool
+	prefetch                    int
+	ack                         string
 }
 
 func (o *stompOptions) register(f *pflag.FlagSet) {
@@ -48,10 +44,7 @@ func (o *stompOptions) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.receipts, "receipts", false, "ask for a receipt for each message and wait for it before the next")
 	f.StringVar(&o.ack, "ack", "auto", "auto, client (each ACK for 100 messages) or client-individual")
 	f.IntVar(&o.prefetch, "prefetch", 0, "prefetch-count per consumer, 0 for no limit; at least 100 with --ack client")
-	f.DurationVar(&o.duration, "duration", 10*time.Second, "how long to measure")
-	f.DurationVar(&o.warmup, "warmup", time.Second, "how long to run before measuring")
-	f.IntSliceVar(&o.pids, "pid", nil, "process ids of the broker, for CPU time and memory")
-	f.BoolVar(&o.json, "json", false, "print JSON")
+	o.term.register(f)
 }
 
 func (o *stompOptions) validate() error {
@@ -59,43 +52,12 @@ func (o *stompOptions) validate() error {
 		o.host = net.JoinHostPort(strings.Trim(o.host, "[]"), "61613")
 	}
 	switch {
-	case o.producers < 0 || o.producers > 10000 || o.consumers < 0 || o.consumers > 10000 || o.producers+o.consumers == 0:
-		return fmt.Errorf("--producers and --consumers: 0 to 10000, not both 0")
-	case o.queues < 1 || o.queues > 100000:
-		return fmt.Errorf("--queues %d: not between 1 and 100000", o.queues)
-	case o.size < 0 || o.size > 16<<20:
-		return fmt.Errorf("--size %d: not between 0 and 16777216", o.size)
 	case o.ack != "auto" && o.ack != "client" && o.ack != "client-individual":
 		return fmt.Errorf("--ack %q: not auto, client or client-individual", o.ack)
 	case o.prefetch < 0 || o.ack == "client" && o.prefetch > 0 && o.prefetch < stompAckEvery:
 		return fmt.Errorf("--prefetch %d: too small", o.prefetch)
-	case o.duration <= 0 || o.warmup < 0:
-		return fmt.Errorf("--duration must be positive, --warmup not negative")
 	}
-	return nil
-}
-
-func stompCommand() *cobra.Command {
-	o := &stompOptions{}
-	cmd := &cobra.Command{
-		Use:   "stomp",
-		Short: "Load a STOMP broker and report rates, latencies and CPU per message",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.validate(); err != nil {
-				return err
-			}
-			return withSignals(cmd.Context(), func(ctx context.Context) error {
-				r, err := runSTOMP(ctx, o)
-				if err != nil {
-					return err
-				}
-				return print(cmd.OutOrStdout(), r, o.json)
-			})
-		},
-	}
-	o.register(cmd.Flags())
-	return cmd
+	return errors.Join(o.peers.validate(), o.term.validate())
 }
 
 // stompAckEvery is how many messages an ACK of --ack client stands for.
@@ -110,8 +72,7 @@ const stompStamp = 2 * stampSize
 type stompConn struct {
 	nc     net.Conn
 	parser wire.Parser
-	in     []byte
-	r, w   int
+	in     input
 }
 
 func dialSTOMP(ctx context.Context, o *stompOptions) (*stompConn, error) {
@@ -120,7 +81,7 @@ func dialSTOMP(ctx context.Context, o *stompOptions) (*stompConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &stompConn{nc: nc, in: make([]byte, 64<<10)}
+	c := &stompConn{nc: nc, in: newInput(64 << 10)}
 	c.parser.Limits = wire.Limits{Line: 64 << 10, Headers: 1000, HeaderBytes: 1 << 20, Body: 32 << 20}
 	b := wire.AppendCommand(nil, "CONNECT")
 	b = wire.AppendPlainHeader(b, "accept-version", "1.2")
@@ -154,11 +115,11 @@ func unexpected(f *wire.Frame) error {
 // buffered cuts a frame off what was read; nil if there is none.
 func (c *stompConn) buffered() (f *wire.Frame, need int, err error) {
 	for {
-		f, n, need, err := c.parser.Next(c.in[c.r:c.w])
+		f, n, need, err := c.parser.Next(c.in.unparsed())
 		if err != nil || n == 0 {
 			return nil, need, err
 		}
-		c.r += n
+		c.in.took(n)
 		if f != nil {
 			return f, 0, nil
 		}
@@ -172,90 +133,23 @@ func (c *stompConn) next() (*wire.Frame, error) {
 		if f != nil || err != nil {
 			return f, err
 		}
-		if err := c.fill(need); err != nil {
+		if err := c.in.fill(c.nc, need); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// fill reads once, after making room for need unparsed bytes in all.
-func (c *stompConn) fill(need int) error {
-	copy(c.in, c.in[c.r:c.w])
-	c.r, c.w = 0, c.w-c.r
-	if need = max(need, c.w+1); need > len(c.in) {
-		c.in = append(c.in, make([]byte, max(need, 2*len(c.in))-len(c.in))...)
-	}
-	n, err := c.nc.Read(c.in[c.w:])
-	c.w += n
-	if n > 0 {
-		return nil
-	}
-	return err
-}
-
 // stompRun is one load run.
 type stompRun struct {
-	o        *stompOptions
-	conns    []*stompConn
-	measures atomic.Bool // latencies count
-	stopping atomic.Bool
-	sent     atomic.Int64
-	answered atomic.Int64
-	received atomic.Int64
-	failed   chan error
-	workers  sync.WaitGroup
-
-	mu        sync.Mutex // guards what workers leave behind
-	confirms  histogram
-	latencies histogram
-}
-
-func (r *stompRun) counters() counters {
-	return counters{Published: r.sent.Load(), Confirmed: r.answered.Load(), Delivered: r.received.Load()}
+	load
+	o     *stompOptions
+	conns []*stompConn
 }
 
 // runSTOMP runs the load that o, validated, describes.
 func runSTOMP(ctx context.Context, o *stompOptions) (report, error) {
-	if _, err := readUsage(o.pids); err != nil {
-		return nil, err
-	}
-	r := &stompRun{o: o, failed: make(chan error, o.producers+o.consumers)}
-	defer r.stop()
-	if err := r.start(ctx); err != nil {
-		return nil, err
-	}
-	if err := r.wait(ctx, o.warmup); err != nil {
-		return nil, err
-	}
-	from, err := readUsage(o.pids)
-	if err != nil {
-		return nil, err
-	}
-	before := r.counters()
-	r.measures.Store(true)
-	if err := r.wait(ctx, o.duration); err != nil {
-		return nil, err
-	}
-	after := r.counters()
-	to, err := readUsage(o.pids)
-	if err != nil {
-		return nil, err
-	}
-	r.stop()
-	return r.result(from, to, after.minus(before)), nil
-}
-
-func (r *stompRun) wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case err := <-r.failed:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
+	r := &stompRun{o: o, load: newLoad(&o.term, &o.peers)}
+	return r.measure(ctx, r.scenario(), r.start, r.stop)
 }
 
 func (r *stompRun) start(ctx context.Context) error {
@@ -280,11 +174,7 @@ func (r *stompRun) start(ctx context.Context) error {
 		} else if err := r.subscribe(c, name); err != nil {
 			return err
 		}
-		r.workers.Go(func() {
-			if err := work(c, name); err != nil && !r.stopping.Load() {
-				r.failed <- err
-			}
-		})
+		r.work(func() error { return work(c, name) })
 	}
 	return nil
 }
@@ -353,7 +243,7 @@ func (r *stompRun) consume(c *stompConn, _ string) error {
 				}
 				out = out[:0]
 			}
-			if err := c.fill(need); err != nil {
+			if err := c.in.fill(c.nc, need); err != nil {
 				return err
 			}
 			continue
@@ -381,8 +271,8 @@ func observeSTOMP(h *histogram, body []byte) {
 	if len(body) < stompStamp {
 		return
 	}
-	if _, err := hex.Decode(raw[:], body[:stompStamp]); err == nil && binary.BigEndian.Uint32(raw[:]) == stampMark {
-		h.add(time.Now().UnixNano()-int64(binary.BigEndian.Uint64(raw[4:])), 1)
+	if _, err := hex.Decode(raw[:], body[:stompStamp]); err == nil {
+		observeStamp(h, raw[:])
 	}
 }
 
@@ -391,8 +281,7 @@ func stampSTOMP(body []byte, now int64) {
 	if len(body) < stompStamp {
 		return
 	}
-	binary.BigEndian.PutUint32(raw[:], stampMark)
-	binary.BigEndian.PutUint64(raw[4:], uint64(now))
+	stamp(raw[:], now)
 	hex.Encode(body, raw[:])
 }
 
@@ -441,35 +330,11 @@ func (r *stompRun) produce(c *stompConn, name string) error {
 	return nil
 }
 
-// leave adds a worker's latencies to those of all.
-func (r *stompRun) leave(from, to *histogram) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	to.merge(from)
-}
-
-func (r *stompRun) result(from, to usage, done counters) *amqpResult {
-	unit, n := "sent message", done.Published
-	if r.o.consumers > 0 {
-		unit, n = "delivered message", done.Delivered
-	}
-	res := &amqpResult{
-		Scenario: r.scenario(), Unit: unit, Size: r.o.size, Messages: done,
-		ConfirmLatency: r.confirms.summary(), DeliveryLatency: r.latencies.summary(),
-		Cost: costBetween(from, to, r.o.pids, n, to.broker.RSS),
-	}
-	res.rates()
-	return res
-}
-
 // scenario describes the run in one line.
 func (r *stompRun) scenario() string {
 	o := r.o
 	parts := []string{fmt.Sprintf("STOMP, %d producers, %d consumers, %d destinations, %d bytes, ack %s", o.producers, o.consumers, o.queues, o.size, o.ack)}
-	for _, x := range []struct {
-		on   bool
-		text string
-	}{{o.topic, "topics"}, {o.persistent, "persistent"}, {o.receipts, "receipts"}, {o.prefetch > 0, fmt.Sprintf("prefetch %d", o.prefetch)}} {
+	for _, x := range []remark{{o.topic, "topics"}, {o.persistent, "persistent"}, {o.receipts, "receipts"}, {o.prefetch > 0, fmt.Sprintf("prefetch %d", o.prefetch)}} {
 		if x.on {
 			parts = append(parts, x.text)
 		}

@@ -53,20 +53,19 @@ func TestSTOMPRuns(t *testing.T) {
 		"receipts":   func(o *stompOptions) { o.receipts, o.persistent = true, true },
 		"topic":      func(o *stompOptions) { o.topic, o.consumers = true, 2 },
 	} {
-		o := &stompOptions{host: host, user: "guest", password: "guest", vhost: "/", producers: 1, consumers: 1, queues: 1,
-			size: 100, ack: "auto", duration: 50 * time.Millisecond, warmup: 20 * time.Millisecond}
+		o := &stompOptions{host: host, user: "guest", password: "guest", vhost: "/", ack: "auto", peers: peers{producers: 1, consumers: 1, queues: 1, size: 100}, term: term{duration: 50 * time.Millisecond, warmup: 20 * time.Millisecond}}
 		change(o)
 		if err := o.validate(); err != nil {
 			t.Fatal(err)
 		}
 		// A busy machine may let nothing happen in a short time: then longer.
-		var res *amqpResult
+		var res *loadResult
 		for ; o.duration < 5*time.Second; o.duration *= 3 {
 			r, err := runSTOMP(context.Background(), o)
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			if res = r.(*amqpResult); res.Messages.Published > 0 && res.DeliveryLatency != nil && (res.ConfirmLatency != nil || !o.receipts) {
+			if res = r.(*loadResult); res.Messages.Published > 0 && res.DeliveryLatency != nil && (res.ConfirmLatency != nil || !o.receipts) {
 				break
 			}
 		}
@@ -85,14 +84,14 @@ func TestSTOMPRuns(t *testing.T) {
 }
 
 func TestSTOMPRefused(t *testing.T) {
-	o := &stompOptions{host: stompBroker(t), user: "guest", password: "wrong", vhost: "/", producers: 1, queues: 1, ack: "auto", duration: time.Second}
+	o := &stompOptions{host: stompBroker(t), user: "guest", password: "wrong", vhost: "/", ack: "auto", peers: peers{producers: 1, queues: 1}, term: term{duration: time.Second}}
 	if _, err := runSTOMP(context.Background(), o); err == nil || !strings.Contains(err.Error(), "Bad CONNECT") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestSTOMPOptions(t *testing.T) {
-	good := stompOptions{host: "h", producers: 1, consumers: 1, queues: 1, ack: "auto", duration: 1}
+	good := stompOptions{host: "h", ack: "auto", peers: peers{producers: 1, consumers: 1, queues: 1}, term: term{duration: 1}}
 	if err := good.validate(); err != nil || good.host != "h:61613" {
 		t.Errorf("%q %v", good.host, err)
 	}

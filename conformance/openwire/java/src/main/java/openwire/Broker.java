@@ -10,7 +10,8 @@ import java.util.Map;
 
 /**
  * The broker under test, from the environment: BROKER_URL (tcp://host:port), BROKER_KIND (hermod or activemq),
- * STOMP_ADDR, MQTT_ADDR, AMQP_ADDR, AWS_ADDR (host:port, absent when not served), CONTROL (an address that takes
+ * STOMP_ADDR, MQTT_ADDR, AMQP_ADDR, AWS_ADDR, TLS_ADDR (host:port, absent when not served), CA_FILE, CERT_FILE, KEY_FILE
+ * (PEM: whom to trust over TLS, and the certificate of a user of its own), CONTROL (an address that takes
  * POST /kill and /start and answers GET /usage).
  */
 final class Broker {

@@ -1,11 +1,25 @@
 package openwire;
 
+import java.io.BufferedInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.EOFException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.net.Socket;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
+import java.util.Base64;
+import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 import javax.jms.BytesMessage;
 import javax.jms.MapMessage;
@@ -295,5 +309,83 @@ final class Interop extends Scenario {
         ((BytesMessage) m).readBytes(got);
         check(Arrays.equals(BYTES, got), "bytes: " + Arrays.toString(got));
         equal("{\"i\":5}", nextText(consumer).replace(" ", "").strip(), "the map");
+    }
+
+    /** Calls an action of SQS in its JSON protocol and returns the answer. */
+    private static String sqs(String action, String request) throws Exception {
+        HttpRequest r = HttpRequest.newBuilder(URI.create("http://" + Broker.address("AWS_ADDR") + "/"))
+                .header("Content-Type", "application/x-amz-json-1.0").header("X-Amz-Target", "AmazonSQS." + action)
+                .POST(HttpRequest.BodyPublishers.ofString(request)).build();
+        HttpResponse<String> answer = HttpClient.newHttpClient().send(r, HttpResponse.BodyHandlers.ofString());
+        equal(200, answer.statusCode(), action + ": " + answer.body());
+        return answer.body();
+    }
+
+    /** The value of the first string of a name in JSON that has no escapes but those of quotes. */
+    private static String field(String json, String name) {
+        Matcher m = Pattern.compile("\"" + Pattern.quote(name) + "\"\\s*:\\s*\"((?:[^\"\\\\]|\\\\.)*)\"").matcher(json);
+        check(m.find(), "no " + name + " in " + json);
+        return m.group(1).replace("\\\"", "\"");
+    }
+
+    /** What an attribute of a message is, from its type on. */
+    private static String attribute(String json, String name) {
+        Matcher m = Pattern.compile("\"" + name + "\"\\s*:\\s*\\{([^}]*)\\}").matcher(json);
+        check(m.find(), "no attribute " + name + " in " + json);
+        return m.group(1);
+    }
+
+    @Line("OW-73")
+    void jmsToSqs() throws Exception {
+        String name = unique("sqs-").replace('.', '-');
+        Session s = auto(connect());
+        Queue q = new ActiveMQQueue(name);
+        TextMessage text = s.createTextMessage(TEXT);
+        text.setIntProperty("i", 5);
+        text.setStringProperty("s", TEXT);
+        text.setBooleanProperty("z", true);
+        s.createProducer(q).send(text);
+        BytesMessage bytes = s.createBytesMessage();
+        bytes.writeBytes(BYTES);
+        s.createProducer(q).send(bytes);
+        String url = field(sqs("GetQueueUrl", "{\"QueueName\":\"" + name + "\"}"), "QueueUrl");
+        String receive = "{\"QueueUrl\":\"" + url + "\",\"MaxNumberOfMessages\":1,\"WaitTimeSeconds\":10,\"MessageAttributeNames\":[\"All\"]}";
+        String got = sqs("ReceiveMessage", receive);
+        equal(TEXT, field(got, "Body"), "text");
+        equal("5", field(attribute(got, "i"), "StringValue"), "int");
+        equal("Number.int", field(attribute(got, "i"), "DataType"), "type of the int");
+        equal(TEXT, field(attribute(got, "s"), "StringValue"), "string");
+        equal("true", field(attribute(got, "z"), "StringValue").replace("1", "true"), "boolean");
+        sqs("DeleteMessage", "{\"QueueUrl\":\"" + url + "\",\"ReceiptHandle\":\"" + field(got, "ReceiptHandle") + "\"}");
+        got = sqs("ReceiveMessage", receive);
+        check(Arrays.equals(BYTES, Base64.getDecoder().decode(field(got, "Body"))), "bytes: " + got);
+        equal("base64", field(attribute(got, "Hermod.Encoding"), "StringValue"), "encoding");
+        sqs("DeleteMessage", "{\"QueueUrl\":\"" + url + "\",\"ReceiptHandle\":\"" + field(got, "ReceiptHandle") + "\"}");
+        expectDepth(q, 0);
+    }
+
+    @Line("OW-73")
+    void sqsToJms() throws Exception {
+        String name = unique("sqs-").replace('.', '-');
+        String url = field(sqs("CreateQueue", "{\"QueueName\":\"" + name + "\"}"), "QueueUrl");
+        Session s = auto(connect());
+        MessageConsumer consumer = s.createConsumer(new ActiveMQQueue(name), "i > 4");
+        sqs("SendMessage", "{\"QueueUrl\":\"" + url + "\",\"MessageBody\":\"" + TEXT + "\",\"MessageAttributes\":{"
+                + "\"i\":{\"DataType\":\"Number.int\",\"StringValue\":\"5\"},\"s\":{\"DataType\":\"String\",\"StringValue\":\"" + TEXT + "\"},"
+                + "\"d\":{\"DataType\":\"Number.double\",\"StringValue\":\"2.5\"}}}");
+        Message m = next(consumer);
+        equal(TEXT, text(m), "text");
+        equal(5, m.getIntProperty("i"), "int");
+        equal(TEXT, m.getStringProperty("s"), "string");
+        equal(2.5, m.getDoubleProperty("d"), "double");
+        equal("queue://" + name, m.getJMSDestination().toString(), "JMSDestination");
+        sqs("SendMessage", "{\"QueueUrl\":\"" + url + "\",\"MessageBody\":\"" + Base64.getEncoder().encodeToString(BYTES)
+                + "\",\"MessageAttributes\":{\"Hermod.Encoding\":{\"DataType\":\"String\",\"StringValue\":\"base64\"},"
+                + "\"i\":{\"DataType\":\"Number\",\"StringValue\":\"7\"}}}");
+        BytesMessage b = (BytesMessage) next(consumer);
+        byte[] got = new byte[(int) b.getBodyLength()];
+        b.readBytes(got);
+        check(Arrays.equals(BYTES, got), "bytes: " + Arrays.toString(got));
+        equal("7", b.getStringProperty("i"), "a number without a label");
     }
 }

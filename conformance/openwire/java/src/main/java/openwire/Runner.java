@@ -28,7 +28,7 @@ import java.util.regex.Pattern;
 public final class Runner {
     private static final List<Class<? extends Scenario>> CHAPTERS = List.of(
             WireAndConnection.class, HostileInput.class, ProduceAndConsume.class, Transactions.class,
-            TopicsTempBrowse.class, Policies.class, Failover.class, Interop.class, StompAndJms.class, PooledApplication.class);
+            TopicsTempBrowse.class, Policies.class, Failover.class, Interop.class, StompAndJms.class, Secure.class, PooledApplication.class);
 
     private record Case(Class<? extends Scenario> chapter, Method method, Line line) {
         String title() {

@@ -20,11 +20,13 @@ import javax.jms.QueueBrowser;
 import javax.jms.Session;
 import javax.jms.TemporaryQueue;
 import javax.jms.TemporaryTopic;
+import javax.jms.TextMessage;
 import javax.jms.Topic;
 import javax.jms.TopicSubscriber;
 
 import org.apache.activemq.ActiveMQConnection;
 import org.apache.activemq.DestinationDoesNotExistException;
+import org.apache.activemq.advisory.AdvisorySupport;
 import org.apache.activemq.command.ActiveMQDestination;
 import org.apache.activemq.command.ActiveMQMessage;
 import org.apache.activemq.command.ActiveMQQueue;
@@ -399,6 +401,78 @@ final class TopicsTempBrowse extends Scenario {
                 return;
             }
         }
+    }
+
+    /** The next advisory of a consumer, which must tell of a message. */
+    private static String told(MessageConsumer advisories, String what) throws Exception {
+        ActiveMQMessage m = (ActiveMQMessage) advisories.receive(PATIENCE);
+        check(m != null, "nobody was told: " + what);
+        check(m.getDataStructure() instanceof org.apache.activemq.command.Message, what + " with " + m.getDataStructure());
+        String id = ((org.apache.activemq.command.Message) m.getDataStructure()).getMessageId().toString();
+        equal(id, m.getStringProperty("orignalMessageId"), what);
+        return id;
+    }
+
+    @Line("OW-55")
+    void messagesAreToldOf() throws Exception {
+        ActiveMQQueue q = new ActiveMQQueue(unique("TOLD."));
+        Session as = auto(connect());
+        MessageConsumer delivered = as.createConsumer(AdvisorySupport.getMessageDeliveredAdvisoryTopic(q));
+        MessageConsumer consumed = as.createConsumer(AdvisorySupport.getMessageConsumedAdvisoryTopic(q));
+        MessageConsumer dead = as.createConsumer(AdvisorySupport.getMessageDLQdAdvisoryTopic(q));
+        MessageConsumer unread = as.createConsumer(AdvisorySupport.getNoTopicConsumersAdvisoryTopic(new ActiveMQTopic(q.getPhysicalName())));
+        ActiveMQConnection c = connect("jms.redeliveryPolicy.maximumRedeliveries=0");
+        Session s = auto(c);
+        MessageConsumer consumer = s.createConsumer(q);
+        TextMessage sent = s.createTextMessage("x");
+        s.createProducer(q).send(sent);
+        equal(sent.getJMSMessageID(), told(delivered, "delivered"), "delivered");
+        next(consumer);
+        equal(sent.getJMSMessageID(), told(consumed, "consumed"), "consumed");
+        consumer.close();
+        Session t = transacted(c);
+        consumer = t.createConsumer(q);
+        sent = s.createTextMessage("poison");
+        s.createProducer(q).send(sent);
+        equal(sent.getJMSMessageID(), told(delivered, "delivered"), "delivered");
+        next(consumer);
+        t.rollback();
+        equal(sent.getJMSMessageID(), told(dead, "dead"), "dead letter");
+        expectNone(consumed);
+        sent = s.createTextMessage("nobody");
+        s.createProducer(new ActiveMQTopic(q.getPhysicalName())).send(sent);
+        equal(sent.getJMSMessageID(), told(unread, "no consumer"), "no consumer");
+    }
+
+    @Line("OW-55")
+    void slowAndFastAreToldOf() throws Exception {
+        ActiveMQTopic t = new ActiveMQTopic(unique("TOLD."));
+        ActiveMQQueue full = new ActiveMQQueue(unique("LIMIT."));
+        Session as = auto(connect());
+        MessageConsumer slow = as.createConsumer(AdvisorySupport.getSlowConsumerAdvisoryTopic(t));
+        MessageConsumer nearlyFull = as.createConsumer(AdvisorySupport.getFullAdvisoryTopic(full));
+        MessageConsumer fast = as.createConsumer(AdvisorySupport.getFastProducerAdvisoryTopic(full));
+        MessageConsumer reader = client(connect("jms.prefetchPolicy.topicPrefetch=5")).createConsumer(t);
+        sendMany(auto(connect()), t, "", 30);
+        ActiveMQMessage m = (ActiveMQMessage) next(slow);
+        String id = ((org.apache.activemq.ActiveMQMessageConsumer) reader).getConsumerId().toString();
+        equal(id, m.getStringProperty("consumerId"), "slow consumer");
+        check(m.getDataStructure() instanceof ConsumerInfo, "data " + m.getDataStructure());
+        ActiveMQConnection c = connect("jms.alwaysSyncSend=true");
+        Thread producer = new Thread(() -> {
+            try {
+                sendMany(auto(c), full, "x".repeat(200_000), 10);
+            } catch (JMSException ignored) {
+                // the connection ends with the scenario
+            }
+        });
+        producer.start();
+        check(next(nearlyFull) != null && next(fast) != null, "not told");
+        MessageConsumer drain = auto(connect()).createConsumer(full);
+        for (int i = 0; i < 10; i++) {
+            next(drain);
+        }
+        producer.join();
     }
 
     @Line("OW-55")

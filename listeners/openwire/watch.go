@@ -1,0 +1,169 @@
+package openwire
+
+import (
+	"strings"
+
+	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/listeners/delivery"
+	"github.com/hermodmq/hermod/listeners/openwire/wire"
+)
+
+// family is a kind of advisory about messages and their flow. These are made
+// only while somebody listens to one of their family, and cost nothing else.
+type family uint32
+
+const (
+	toldDelivered family = 1 << iota // a destination took a message
+	toldDispatched
+	toldConsumed
+	toldDead
+	toldExpired
+	toldNoConsumer
+	toldSlowConsumer
+	toldFastProducer
+	toldFull
+)
+
+// families are the words behind the prefix of each family's topics; then come
+// the kind and the name of the destination.
+var families = map[family]string{
+	toldDelivered: "MessageDelivered", toldDispatched: "MessageDispatched", toldConsumed: "MessageConsumed", toldDead: "MessageDLQd",
+	toldExpired: "Expired", toldNoConsumer: "NoConsumer", toldSlowConsumer: "SlowConsumer", toldFastProducer: "FastProducer", toldFull: "FULL",
+}
+
+// familiesOf are those that have topics which one of the patterns, in words of
+// the core, may stand for.
+func familiesOf(patterns []string) (all family) {
+	for _, p := range patterns {
+		for f, word := range families {
+			if leads(strings.Split(p, "."), strings.Split(advisoryPrefix+word, ".")) {
+				all |= f
+			}
+		}
+	}
+	return all
+}
+
+// leads reports whether a pattern may stand for topics that begin with words.
+func leads(pattern, words []string) bool {
+	for i, w := range words {
+		switch {
+		case i == len(pattern):
+			return false
+		case pattern[i] == "#":
+			return true
+		case pattern[i] != "*" && pattern[i] != w:
+			return false
+		}
+	}
+	return true
+}
+
+// rewatch notes what anybody listens to. hub.mu is held.
+func (r *community) rewatch() {
+	var all family
+	for _, l := range r.listeners {
+		all |= l.families
+	}
+	r.watched.Store(uint32(all))
+}
+
+// watched reports whether somebody may listen to advisories of a family.
+func (c *conn) watched(f family) bool {
+	return c.room != nil && c.room.watched.Load()&uint32(f) != 0
+}
+
+// tell makes an advisory of a family about a destination.
+func (c *conn) tell(f family, d wire.Destination, data wire.Structure, properties ...wire.Entry) {
+	c.server.hub.advise(&c.turn, c.room, &advice{topic: advisoryPrefix + families[f] + "." + kindWord(d) + d.Name, data: data, properties: properties})
+}
+
+// tellOf makes an advisory about a message.
+func (c *conn) tellOf(f family, d wire.Destination, m *wire.Message) {
+	c.tell(f, d, m,
+		wire.Entry{Name: "orignalMessageId", Value: m.MessageID.String()}, // so spelled by ActiveMQ
+		wire.Entry{Name: "originalDestination", Value: m.Destination.String()})
+}
+
+// outline is a message without its body.
+func outline(m *broker.Message, d wire.Destination, sequence int64) *wire.Message {
+	if n, ok := viewOf(m); ok {
+		if w, err := n.decode(nil); err == nil {
+			w.Content, w.Destination = nil, d
+			return w
+		}
+	}
+	return &wire.Message{Kind: wire.TypeMessage, Destination: d, MessageID: messageID("", sequence), Persistent: m.Persistent}
+}
+
+// tellSent makes the advisories about a message that was sent to a destination.
+func (c *conn) tellSent(m *broker.Message, d wire.Destination) {
+	if c.watched(toldDelivered) {
+		c.tellOf(toldDelivered, d, outline(m, d, 0))
+	}
+	if c.watched(toldNoConsumer) && !c.consumed(d) {
+		c.tellOf(toldNoConsumer, d, outline(m, d, 0))
+	}
+}
+
+// consumed reports whether anybody consumes from a destination, by any protocol as
+// far as it is a queue.
+func (c *conn) consumed(d wire.Destination) bool {
+	if !d.IsTopic() {
+		q := c.core.VHost().Queue(d.Name)
+		return q != nil && q.Stats().Consumers > 0
+	}
+	return c.server.hub.consumersOf(c.room, d) > 0
+}
+
+// keptFor are the families for which an outline is kept with a delivery.
+const keptFor = toldConsumed | toldDead | toldExpired
+
+// tellDispatched makes the advisories about a delivery, and returns what those
+// about its end will tell; nil if nobody listens.
+func (c *conn) tellDispatched(cons *consumer, d *broker.Delivery, x *dispatch) *wire.Message {
+	if !c.watched(keptFor | toldDispatched | toldSlowConsumer) {
+		return nil
+	}
+	seen := outline(d.Msg, x.Destination, x.Sequence)
+	if c.watched(toldDispatched) {
+		c.tellOf(toldDispatched, x.Destination, seen)
+	}
+	if c.watched(toldSlowConsumer) {
+		c.tellSlow(cons, d.Queue, x.Destination)
+	}
+	return seen
+}
+
+// tellSlow tells, once until it has caught up, of a consumer whose window is
+// full while messages wait.
+func (c *conn) tellSlow(cons *consumer, q *broker.Queue, d wire.Destination) {
+	full := cons.prefetch > 1 && cons.ledger.Len()+1 >= cons.prefetch
+	switch {
+	case full && !cons.slow && q.Stats().Ready > 0:
+		cons.slow = true
+		c.tell(toldSlowConsumer, d, &wire.ConsumerInfo{ConsumerID: cons.id, Destination: cons.dest, PrefetchSize: int32(cons.prefetch)},
+			wire.Entry{Name: "consumerId", Value: cons.id.String()})
+	case cons.ledger.Len() < cons.prefetch/2:
+		cons.slow = false
+	}
+}
+
+// tellEnd makes the advisory about the end of a delivery.
+func (c *conn) tellEnd(f family, u *delivery.Unsettled[lent]) {
+	if m := u.Data.seen; m != nil && c.watched(f) {
+		c.tellOf(f, m.Destination, m)
+	}
+}
+
+// tellFull makes the advisories about a destination without room and the
+// producer that has to wait.
+func (c *conn) tellFull(p *producer, d wire.Destination) {
+	if c.watched(toldFull) {
+		c.tell(toldFull, d, nil, wire.Entry{Name: "usageName", Value: "memory"})
+	}
+	if c.watched(toldFastProducer) {
+		c.tell(toldFastProducer, d, &wire.ProducerInfo{ProducerID: p.id, Destination: d, WindowSize: p.window},
+			wire.Entry{Name: "producerId", Value: p.id.String()})
+	}
+}
