@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -195,43 +194,6 @@ func (w *world) tryPerf(connections, size int, more ...string) (r load, err erro
 		return r, fmt.Errorf("perf: %w: %s", err, problem.String())
 	}
 	return r, json.Unmarshal(out, &r)
-}
-
-// flood publishes persistent messages with confirms, at most size of them
-// unconfirmed, until stop; it counts what was confirmed and, with a window of
-// one, how long each took.
-func flood(b *testing.B, ch *amqp.Channel, queue string, size int, stop <-chan struct{}, confirmed *atomic.Int64) (took []time.Duration) {
-	b.Helper()
-	if err := ch.Confirm(false); err != nil {
-		b.Fatal(err)
-	}
-	confirms := ch.NotifyPublish(make(chan amqp.Confirmation, size))
-	body := make([]byte, benchBody)
-	open, began := 0, time.Time{}
-	for {
-		select {
-		case <-stop:
-			return took
-		default:
-		}
-		began = time.Now()
-		if err := ch.PublishWithContext(context.Background(), "", queue, false, false, amqp.Publishing{DeliveryMode: amqp.Persistent, Body: body}); err != nil {
-			b.Error(err)
-			return took
-		}
-		if open++; open < size {
-			continue
-		}
-		if c, ok := <-confirms; !ok || !c.Ack {
-			b.Error("a publish was not confirmed")
-			return took
-		}
-		open--
-		confirmed.Add(1)
-		if size == 1 {
-			took = append(took, time.Since(began))
-		}
-	}
 }
 
 // BenchmarkConfirms compares a cluster of three with a single node in one run,
