@@ -17,8 +17,6 @@ type Forced struct {
 // ErrNoMember: the log is not that of a member of a cluster.
 var ErrNoMember = errors.New("this log does not belong to a member of a cluster")
 
-var errForceWitness = errors.New("a witness has no messages to go on with: recover a full node")
-
 // ForceAlone makes the member whose log is at opts.Dir, and which does not run,
 // the only one of its cluster: for when the others are gone for good and with
 // them the quorum. It may lack what only they had confirmed. Should any of them
@@ -41,8 +39,8 @@ func (l *Log) forceAlone() (*Forced, error) {
 	if err != nil {
 		return nil, err
 	}
-	if mark, _ := meta.GetStable([]byte(keyWitness)); mark != nil {
-		return nil, errForceWitness
+	if mark, _ := meta.GetStable([]byte(keyWitness)); len(mark) > 0 {
+		return nil, fmt.Errorf("%w: recover a full node", ErrWitness)
 	}
 	if was, _ := meta.GetStable([]byte(keyConfirm)); Confirm(was) == ConfirmOS {
 		l.opts.Confirm = ConfirmOS

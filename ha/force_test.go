@@ -83,21 +83,3 @@ func TestAnOldMemberDoesNotDisturbTheForced(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 }
-
-// A witness has nothing to serve.
-func TestAWitnessIsNotForced(t *testing.T) {
-	c := newCluster(t, 1, nil)
-	c.start()
-	propose(t, c.leader().log, 0, 5, 100)
-	n := c.nodes[0]
-	n.got.wait(t, 5)
-	n.stop()
-	meta, err := openMeta(n.fs, "/log")
-	must(t, err)
-	must(t, meta.SetStable([]byte(keyWitness), []byte{1}))
-	opts, _ := testOptions(n.fs)
-	opts.NodeID = n.name
-	if _, err := ForceAlone(opts); !errors.Is(err, errForceWitness) {
-		t.Errorf("ForceAlone of a witness: %v", err)
-	}
-}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/hermodmq/hermod/bridge/aws"
 	"github.com/hermodmq/hermod/broker"
@@ -40,8 +41,8 @@ type KeyStatus struct {
 	User     string `json:"user"`
 	Account  string `json:"account"`
 	Source   string `json:"source"`    // stored or configured
-	Created  int64  `json:"created"`   // Unix s; 0: not known
-	LastUsed int64  `json:"last_used"` // Unix s, since this node is active; 0: not used
+	Created  string `json:"created"`   // RFC 3339; "" is not known
+	LastUsed string `json:"last_used"` // RFC 3339; "" is not since this node is active
 }
 
 // Bounds of keys.
@@ -262,7 +263,7 @@ func (e *Endpoint) ListKeys(user string) []KeyStatus {
 		if user != "" && k.User != user {
 			continue
 		}
-		s := KeyStatus{ID: k.ID, User: k.User, Account: k.Account, Source: "configured", Created: k.created / 1000, LastUsed: k.lastUsed.Load() / 1000}
+		s := KeyStatus{ID: k.ID, User: k.User, Account: k.Account, Source: "configured", Created: when(k.created), LastUsed: when(k.lastUsed.Load())}
 		if k.stored {
 			s.Source = "stored"
 		}
@@ -270,6 +271,14 @@ func (e *Endpoint) ListKeys(user string) []KeyStatus {
 	}
 	slices.SortFunc(list, func(a, b KeyStatus) int { return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.ID, b.ID)) })
 	return list
+}
+
+// when is a time in Unix ms as text; "" if it is 0.
+func when(ms int64) string {
+	if ms == 0 {
+		return ""
+	}
+	return time.UnixMilli(ms).UTC().Format(time.RFC3339)
 }
 
 // ImportKeys stores the keys of a file of definitions: its list

@@ -15,22 +15,49 @@ import (
 // delivered but through the webhooks.
 type pushStore struct {
 	mu        sync.Mutex
-	apps      map[string]map[string]string // by ARN
-	endpoints map[string]map[string]string
+	apps      things
+	endpoints things
 	sms       map[string]string            // attributes of an account, by account and name
 	sandbox   map[string]map[string]string // by account and number
 }
 
+// things are platform applications, or their endpoints: attributes by ARN.
+type things map[string]map[string]string
+
+// thing says what the actions on applications and on endpoints do not share.
+type thing struct {
+	kind     string // of the facts
+	of       func(p *pushStore) things
+	param    string // that names one
+	resource string // the first part of the resource in its ARN, and
+	parts    int    // how many there are
+	unknown  *aws.Error
+	check    func(a map[string]string) *aws.Error // of attributes that are set
+}
+
 var (
-	appKind      = broker.FactKind("sns.application")
-	endpointKind = broker.FactKind("sns.endpoint")
-	smsKind      = broker.FactKind("sns.sms")
+	application = &thing{
+		broker.FactKind("sns.application"), func(p *pushStore) things { return p.apps },
+		"PlatformApplicationArn", "app", 3, notFound("PlatformApplication"), dropCredentials,
+	}
+	mobileEndpoint = &thing{
+		broker.FactKind("sns.endpoint"), func(p *pushStore) things { return p.endpoints },
+		"EndpointArn", "endpoint", 4, notFound("Endpoint"), checkEndpointAttributes,
+	}
+	smsKind = broker.FactKind("sns.sms")
 )
 
+// dropCredentials removes what is of no use here and not kept.
+func dropCredentials(a map[string]string) *aws.Error {
+	delete(a, "PlatformCredential")
+	delete(a, "PlatformPrincipal")
+	return nil
+}
+
 func (p *pushStore) recover(core *broker.Broker) {
-	read := func(kind string) map[string]map[string]string {
-		m := make(map[string]map[string]string)
-		for _, d := range core.TakeFacts(kind) {
+	read := func(k *thing) things {
+		m := make(things)
+		for _, d := range core.TakeFacts(k.kind) {
 			var a map[string]string
 			if json.Unmarshal(d.Value, &a) == nil {
 				m[d.Key] = a
@@ -38,7 +65,7 @@ func (p *pushStore) recover(core *broker.Broker) {
 		}
 		return m
 	}
-	p.apps, p.endpoints, p.sms = read(appKind), read(endpointKind), make(map[string]string)
+	p.apps, p.endpoints, p.sms = read(application), read(mobileEndpoint), make(map[string]string)
 	p.sandbox = make(map[string]map[string]string)
 	for _, d := range core.TakeFacts(smsKind) {
 		p.sms[d.Key] = string(d.Value)
@@ -77,9 +104,7 @@ func (c *call) createPlatformApplication() *aws.Error {
 	if err := c.permitted(name, arn, "CreatePlatformApplication"); err != nil {
 		return err
 	}
-	// Credentials are of no use here and not kept.
-	delete(a, "PlatformCredential")
-	delete(a, "PlatformPrincipal")
+	_ = dropCredentials(a)
 	a["Enabled"] = "true"
 	p := &c.s.push
 	p.mu.Lock()
@@ -89,7 +114,7 @@ func (c *call) createPlatformApplication() *aws.Error {
 		return nil
 	}
 	p.apps[arn] = a
-	c.store([]broker.Definition{mapFact(appKind, arn, a)}, element("PlatformApplicationArn", arn))
+	c.store([]broker.Definition{mapFact(application.kind, arn, a)}, element("PlatformApplicationArn", arn))
 	return nil
 }
 
@@ -103,91 +128,111 @@ func appName(s string) bool {
 	return true
 }
 
-// appARN reads the name of a platform application.
-func (c *call) appARN() (string, *aws.Error) {
-	arn := c.param("PlatformApplicationArn")
+// pushARN reads the name of a thing.
+func (c *call) pushARN(k *thing) (string, *aws.Error) {
+	arn := c.param(k.param)
 	a, n, _ := aws.ParseARN(arn)
 	if n < 6 {
-		return "", shortARN("PlatformApplicationArn", n)
+		return "", shortARN(k.param, n)
 	}
-	if parts := strings.Split(a.Resource, "/"); len(parts) != 3 {
-		return "", invalid("PlatformApplicationArn Reason: Wrong number of slashes in relative portion of the ARN.")
-	} else if parts[0] != "app" || a.Account != c.Caller.Account {
-		return "", invalid("PlatformApplicationArn")
+	if parts := strings.Split(a.Resource, "/"); len(parts) != k.parts {
+		return "", invalid(k.param + " Reason: Wrong number of slashes in relative portion of the ARN.")
+	} else if parts[0] != k.resource || a.Account != c.Caller.Account {
+		return "", invalid(k.param)
 	}
 	return arn, nil
 }
 
-func (c *call) deletePlatformApplication() *aws.Error {
-	arn, err := c.appARN()
+// onPush runs f with the name of a thing and all things of its kind, which only
+// f may change.
+func (c *call) onPush(k *thing, f func(arn string, all things) *aws.Error) *aws.Error {
+	arn, err := c.pushARN(k)
 	if err != nil {
 		return err
 	}
-	p := &c.s.push
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.apps, arn)
-	c.store([]broker.Definition{{Kind: appKind, Key: arn, Delete: true}}, "")
-	return nil
+	c.s.push.mu.Lock()
+	defer c.s.push.mu.Unlock()
+	return f(arn, k.of(&c.s.push))
 }
 
-func (c *call) listPlatformApplications() *aws.Error {
-	p := &c.s.push
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	arns := slices.DeleteFunc(slices.Sorted(maps.Keys(p.apps)), func(arn string) bool { return !strings.Contains(arn, ":"+c.Caller.Account+":app/") })
+func (c *call) deletePush(k *thing) *aws.Error {
+	return c.onPush(k, func(arn string, all things) *aws.Error {
+		delete(all, arn)
+		c.store([]broker.Definition{{Kind: k.kind, Key: arn, Delete: true}}, "")
+		return nil
+	})
+}
+
+func (c *call) getPush(k *thing) *aws.Error {
+	return c.onPush(k, func(arn string, all things) *aws.Error {
+		if all[arn] == nil {
+			return k.unknown
+		}
+		c.reply(c.Turn, attributeEntries("Attributes", all[arn]))
+		return nil
+	})
+}
+
+func (c *call) setPush(k *thing) *aws.Error {
+	return c.onPush(k, func(arn string, all things) *aws.Error {
+		a := maps.Clone(all[arn])
+		if a == nil {
+			return k.unknown
+		}
+		changes := c.attributes("Attributes")
+		if err := k.check(changes); err != nil {
+			return err
+		}
+		maps.Copy(a, changes)
+		all[arn] = a
+		c.store([]broker.Definition{mapFact(k.kind, arn, a)}, "")
+		return nil
+	})
+}
+
+// listPush answers with a page of the things that belong. The store is locked.
+func (c *call) listPush(list string, k *thing, belongs func(arn string) bool) *aws.Error {
+	all := k.of(&c.s.push)
+	arns := slices.DeleteFunc(slices.Sorted(maps.Keys(all)), func(arn string) bool { return !belongs(arn) })
 	some, next, ok := page(arns, c.Form.Get("NextToken"), func(s string) string { return s })
 	if !ok {
 		return invalid("NextToken")
 	}
 	var b strings.Builder
 	for _, arn := range some {
-		b.WriteString("<member>" + element("PlatformApplicationArn", arn) + attributeEntries("Attributes", p.apps[arn]) + "</member>")
+		b.WriteString("<member>" + element(k.param, arn) + attributeEntries("Attributes", all[arn]) + "</member>")
 	}
-	c.reply(c.Turn, "<PlatformApplications>"+b.String()+"</PlatformApplications>"+nextToken(next))
+	c.reply(c.Turn, "<"+list+">"+b.String()+"</"+list+">"+nextToken(next))
 	return nil
 }
 
-var errApp = notFound("PlatformApplication")
+func (c *call) deletePlatformApplication() *aws.Error { return c.deletePush(application) }
+func (c *call) getPlatformApplication() *aws.Error    { return c.getPush(application) }
+func (c *call) setPlatformApplication() *aws.Error    { return c.setPush(application) }
+func (c *call) deleteEndpoint() *aws.Error            { return c.deletePush(mobileEndpoint) }
+func (c *call) getEndpoint() *aws.Error               { return c.getPush(mobileEndpoint) }
+func (c *call) setEndpoint() *aws.Error               { return c.setPush(mobileEndpoint) }
 
-func (c *call) getPlatformApplication() *aws.Error {
-	arn, err := c.appARN()
-	if err != nil {
-		return err
-	}
-	p := &c.s.push
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	a := p.apps[arn]
-	if a == nil {
-		return errApp
-	}
-	c.reply(c.Turn, attributeEntries("Attributes", a))
-	return nil
+func (c *call) listPlatformApplications() *aws.Error {
+	c.s.push.mu.Lock()
+	defer c.s.push.mu.Unlock()
+	return c.listPush("PlatformApplications", application, func(arn string) bool { return strings.Contains(arn, ":"+c.Caller.Account+":app/") })
 }
 
-func (c *call) setPlatformApplication() *aws.Error {
-	arn, err := c.appARN()
-	if err != nil {
-		return err
-	}
-	p := &c.s.push
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	a := maps.Clone(p.apps[arn])
-	if a == nil {
-		return errApp
-	}
-	maps.Copy(a, c.attributes("Attributes"))
-	delete(a, "PlatformCredential")
-	delete(a, "PlatformPrincipal")
-	p.apps[arn] = a
-	c.store([]broker.Definition{mapFact(appKind, arn, a)}, "")
-	return nil
+// endpointPrefix begins the names of an application's endpoints.
+func endpointPrefix(app string) string { return strings.Replace(app, ":app/", ":endpoint/", 1) + "/" }
+
+func (c *call) listEndpoints() *aws.Error {
+	return c.onPush(application, func(app string, all things) *aws.Error {
+		if all[app] == nil {
+			return application.unknown
+		}
+		return c.listPush("Endpoints", mobileEndpoint, func(arn string) bool { return strings.HasPrefix(arn, endpointPrefix(app)) })
+	})
 }
 
 func (c *call) createPlatformEndpoint() *aws.Error {
-	app, err := c.appARN()
+	app, err := c.pushARN(application)
 	if err != nil {
 		return err
 	}
@@ -210,9 +255,9 @@ func (c *call) createPlatformEndpoint() *aws.Error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.apps[app] == nil {
-		return errApp
+		return application.unknown
 	}
-	prefix := strings.Replace(app, ":app/", ":endpoint/", 1) + "/"
+	prefix := endpointPrefix(app)
 	for arn, have := range p.endpoints {
 		if !strings.HasPrefix(arn, prefix) || have["Token"] != token {
 			continue
@@ -225,7 +270,7 @@ func (c *call) createPlatformEndpoint() *aws.Error {
 	}
 	arn := prefix + aws.NewUUID().String()
 	p.endpoints[arn] = a
-	c.store([]broker.Definition{mapFact(endpointKind, arn, a)}, element("EndpointArn", arn))
+	c.store([]broker.Definition{mapFact(mobileEndpoint.kind, arn, a)}, element("EndpointArn", arn))
 	return nil
 }
 
@@ -241,99 +286,6 @@ func checkEndpointAttributes(a map[string]string) *aws.Error {
 			return invalid("Attributes Reason: Invalid attribute name: " + name)
 		}
 	}
-	return nil
-}
-
-// endpointARN reads the name of a platform endpoint.
-func (c *call) endpointARN() (string, *aws.Error) {
-	arn := c.param("EndpointArn")
-	a, n, _ := aws.ParseARN(arn)
-	if n < 6 {
-		return "", shortARN("EndpointArn", n)
-	}
-	if parts := strings.Split(a.Resource, "/"); len(parts) != 4 {
-		return "", invalid("EndpointArn Reason: Wrong number of slashes in relative portion of the ARN.")
-	} else if parts[0] != "endpoint" || a.Account != c.Caller.Account {
-		return "", invalid("EndpointArn")
-	}
-	return arn, nil
-}
-
-var errEndpoint = notFound("Endpoint")
-
-func (c *call) deleteEndpoint() *aws.Error {
-	arn, err := c.endpointARN()
-	if err != nil {
-		return err
-	}
-	p := &c.s.push
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.endpoints, arn)
-	c.store([]broker.Definition{{Kind: endpointKind, Key: arn, Delete: true}}, "")
-	return nil
-}
-
-func (c *call) getEndpoint() *aws.Error {
-	arn, err := c.endpointARN()
-	if err != nil {
-		return err
-	}
-	p := &c.s.push
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	a := p.endpoints[arn]
-	if a == nil {
-		return errEndpoint
-	}
-	c.reply(c.Turn, attributeEntries("Attributes", a))
-	return nil
-}
-
-func (c *call) setEndpoint() *aws.Error {
-	arn, err := c.endpointARN()
-	if err != nil {
-		return err
-	}
-	changes := c.attributes("Attributes")
-	p := &c.s.push
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	a := maps.Clone(p.endpoints[arn])
-	if a == nil {
-		return errEndpoint
-	}
-	if err := checkEndpointAttributes(changes); err != nil {
-		return err
-	}
-	maps.Copy(a, changes)
-	p.endpoints[arn] = a
-	c.store([]broker.Definition{mapFact(endpointKind, arn, a)}, "")
-	return nil
-}
-
-func (c *call) listEndpoints() *aws.Error {
-	app, err := c.appARN()
-	if err != nil {
-		return err
-	}
-	p := &c.s.push
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.apps[app] == nil {
-		return errApp
-	}
-	prefix := strings.Replace(app, ":app/", ":endpoint/", 1) + "/"
-	arns := slices.DeleteFunc(slices.Sorted(maps.Keys(p.endpoints)), func(arn string) bool { return !strings.HasPrefix(arn, prefix) })
-	some, next, ok := page(arns, c.Form.Get("NextToken"), func(s string) string { return s })
-	if !ok {
-		return invalid("NextToken")
-	}
-	var b strings.Builder
-	for _, arn := range some {
-		b.WriteString("<member>" + element("EndpointArn", arn) + attributeEntries("Attributes", p.endpoints[arn]) + "</member>")
-	}
-	c.reply(c.Turn, "<Endpoints>"+b.String()+"</Endpoints>"+nextToken(next))
 	return nil
 }
 

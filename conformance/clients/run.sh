@@ -5,11 +5,11 @@
 #   AMQP_URL set:   that broker (HTTP_PORT: its management port, for the Go
 #                   client's recovery tests)
 #   otherwise:      hermod, the binary HERMOD_BIN, started here on free ports
-#   CLIENTS:        which to run (default "go node java python celery stomppy stompjs debian mqtt boto3 botoquery awsjs celerysqs snsboto3 snsjs")
+#   CLIENTS:        which to run (default "go node java python celery stomppy stompjs debian mqtt boto3 botoquery awsjs awsjava celerysqs snsboto3 snsjs")
 #
 # With AMQP_URL, STOMP_ADDR (host:port) and STOMP_WS (a URL) name the STOMP
-# listeners of that broker and AWS_ENDPOINT (a URL) its AWS services; without
-# them their clients are left out.
+# listeners of that broker, AWS_ENDPOINT (a URL) its AWS services and OPENWIRE_URL
+# its OpenWire listener; without them their clients are left out.
 #
 # A client whose runtime is missing is skipped, except in CI (CI=1), where it
 # is a failure.
@@ -30,7 +30,7 @@ if [ -z "${AMQP_URL:-}" ]; then
 	# Every listener there is, off; then those that the clients use.
 	mapfile -t off < <("${HERMOD_BIN:?name the binary}" serve --print-config | sed -n 's/^\(listeners\..*address\)=.*/--set=\1=off/p')
 	"$HERMOD_BIN" serve --data-dir "$work/data" "${off[@]}" --set listeners.amqp.address=127.0.0.1:0 \
-		--set listeners.aws.address=127.0.0.1:0 --set listeners.stomp.address=127.0.0.1:0 --set listeners.stomp.websocket_address=127.0.0.1:0 --set limits.disk_free=1MiB \
+		--set listeners.aws.address=127.0.0.1:0 --set listeners.openwire.address=127.0.0.1:0 --set listeners.stomp.address=127.0.0.1:0 --set listeners.stomp.websocket_address=127.0.0.1:0 --set limits.disk_free=1MiB \
 		>"$work/out" 2>"$work/err" &
 	broker=$!
 	for _ in $(seq 600); do
@@ -49,17 +49,18 @@ if [ -z "${AMQP_URL:-}" ]; then
 	STOMP_ADDR=127.0.0.1:$(port stomp)
 	STOMP_WS=ws://127.0.0.1:$(port stomp-websocket)/ws
 	AWS_ENDPOINT=http://127.0.0.1:$(port aws)
+	OPENWIRE_URL=tcp://127.0.0.1:$(port openwire)
 fi
-export AMQP_URL HTTP_PORT=${HTTP_PORT:-} STOMP_ADDR=${STOMP_ADDR:-} STOMP_WS=${STOMP_WS:-} AWS_ENDPOINT=${AWS_ENDPOINT:-}
+export AMQP_URL HTTP_PORT=${HTTP_PORT:-} STOMP_ADDR=${STOMP_ADDR:-} STOMP_WS=${STOMP_WS:-} AWS_ENDPOINT=${AWS_ENDPOINT:-} OPENWIRE_URL=${OPENWIRE_URL:-}
 
 passed=0 failed=0
-declare -A needs=([go]=go [node]=npm [java]=mvn [python]=python3 [celery]=python3 [stomppy]=python3 [stompjs]=npm [debian]=bash [mqtt]=npm [boto3]=python3 [botoquery]=python3 [awsjs]=npm [celerysqs]=python3 [snsboto3]=python3 [snsjs]=npm)
-for client in ${CLIENTS:-go node java python celery stomppy stompjs debian mqtt boto3 botoquery awsjs celerysqs snsboto3 snsjs}; do
+declare -A needs=([go]=go [node]=npm [java]=mvn [python]=python3 [celery]=python3 [stomppy]=python3 [stompjs]=npm [debian]=bash [mqtt]=npm [boto3]=python3 [botoquery]=python3 [awsjs]=npm [awsjava]=mvn [celerysqs]=python3 [snsboto3]=python3 [snsjs]=npm)
+for client in ${CLIENTS:-go node java python celery stomppy stompjs debian mqtt boto3 botoquery awsjs awsjava celerysqs snsboto3 snsjs}; do
 	if [[ $client == stomp* || $client == debian ]] && [ -z "$STOMP_ADDR" ]; then
 		echo "$client: no STOMP listener named"
 		continue
 	fi
-	if [[ $client == boto* || $client == awsjs || $client == celerysqs || $client == sns* ]] && [ -z "$AWS_ENDPOINT" ]; then
+	if [[ $client == boto* || $client == awsj* || $client == celerysqs || $client == sns* ]] && [ -z "$AWS_ENDPOINT" ]; then
 		echo "$client: no AWS endpoint named"
 		continue
 	fi

@@ -67,7 +67,7 @@ var Commands = []Spec{
 
 	{Name: "add_access_key", Args: "USER [ACCOUNT]", Short: "make an AWS access key of a user; its secret is shown once", Min: 1, Max: 2},
 	{Name: "delete_access_key", Args: "ACCESS_KEY_ID", Short: "take an access key away, at once", Min: 1, Max: 1},
-	{Name: "list_access_keys", Args: "[USER]", Short: "list access keys without their secrets; times in seconds since 1970", Max: 1},
+	{Name: "list_access_keys", Args: "[USER]", Short: "list access keys without their secrets", Max: 1},
 
 	{Name: "import_definitions", Args: "FILE", Short: "load a RabbitMQ definitions.json", Min: 1, Max: 1, ReadsFile: true},
 	{Name: "export_definitions", Args: "[FILE]", Short: "write definitions.json to FILE or standard output", Max: 1, WritesFile: true},

@@ -54,10 +54,43 @@ async function longPoll(sdk) {
   assert.ok(Date.now() - began < 5000);
 }
 
+// consumer has sqs-consumer take messages in batches: what its handler throws at comes again, the rest is deleted.
+async function consumer() {
+  const { Consumer } = await import("sqs-consumer");
+  const { QueueUrl } = await call.v3("CreateQueue", { QueueName: name(), Attributes: { VisibilityTimeout: "30" } });
+  const seen = new Map();
+  await new Promise((done, fail) => {
+    const app = Consumer.create({
+      queueUrl: QueueUrl, sqs: modern, batchSize: 10, waitTimeSeconds: 5, terminateVisibilityTimeout: true, suppressFifoWarning: true,
+      messageSystemAttributeNames: ["ApproximateReceiveCount"],
+      handleMessage: async (m) => {
+        seen.set(m.Body, Number(m.Attributes.ApproximateReceiveCount));
+        if (m.Body === "m7" && m.Attributes.ApproximateReceiveCount === "1") throw new Error("once more");
+        return m;
+      },
+    });
+    const finished = () => seen.size === 25 && seen.get("m7") === 2;
+    app.on("message_processed", () => finished() && app.stop());
+    app.on("stopped", done);
+    app.on("error", fail);
+    setTimeout(() => fail(new Error(`${seen.size} of 25, m7 came ${seen.get("m7")} times`)), 20000).unref();
+    app.start();
+    (async () => {
+      for (let i = 0; i < 25; i++) await call.v3("SendMessage", { QueueUrl, MessageBody: `m${i}` });
+    })().catch(fail);
+  });
+  for (let i = 0; ; i++) {
+    const { Attributes: a } = await call.v3("GetQueueAttributes", { QueueUrl, AttributeNames: ["All"] });
+    if (a.ApproximateNumberOfMessages === "0" && a.ApproximateNumberOfMessagesNotVisible === "0") break;
+    assert.ok(i < 100, `messages are left: ${JSON.stringify(a)}`);
+    await new Promise((r) => setTimeout(r, 50));
+  }
+}
+
 (async () => {
   let passed = 0, failed = 0;
   for (const [version, sdk] of Object.entries(call)) {
-    for (const chapter of [roundTrip, batch, errors, longPoll]) {
+    for (const chapter of [roundTrip, batch, errors, longPoll, ...(version === "v3" ? [consumer] : [])]) {
       try {
         await chapter(sdk);
         passed++;
