@@ -29,7 +29,7 @@ func number(name string, otherwise uint64) uint64 {
 // nodes' settings first.
 func newWorld(t *testing.T, prepare func(nodes []*node)) *world {
 	t.Helper()
-	w := &world{history: newHistory(), seed: number("CLUSTER_SEED", uint64(time.Now().UnixNano()))}
+	w := &world{history: newHistory(), seed: number("CLUSTER_SEED", uint64(time.Now().UnixNano())), life: t.Context()}
 	w.cluster = newCluster(3, t.TempDir(), true)
 	if prepare != nil {
 		prepare(w.nodes)
@@ -52,8 +52,8 @@ func newWorld(t *testing.T, prepare func(nodes []*node)) *world {
 // load starts the clients of every protocol. The result ends publishers and
 // then, when what they published has arrived, consumers.
 func (w *world) load() (end func()) {
-	publishing, stopPublishing := context.WithCancel(context.Background())
-	consuming, stopConsuming := context.WithCancel(context.Background())
+	publishing, stopPublishing := context.WithCancel(w.life)
+	consuming, stopConsuming := context.WithCancel(w.life)
 	var publishers, consumers sync.WaitGroup
 	if _, cut, err := w.channel(w.addresses(portAMQP, w.leader(serveLimit))[0]); err == nil { // declares the queues
 		cut()

@@ -97,7 +97,7 @@ func (n *node) stop(t *testing.T) {
 // export, one of the others joins by its configuration and the other, which was
 // alone, by hand; in the end the first is single again.
 func TestASingleNodeGrowsAndShrinks(t *testing.T) {
-	w := &world{history: newHistory(), seed: number("CLUSTER_SEED", uint64(time.Now().UnixNano()))}
+	w := &world{history: newHistory(), seed: number("CLUSTER_SEED", uint64(time.Now().UnixNano())), life: t.Context()}
 	t.Logf("seed: CLUSTER_SEED=%d", w.seed)
 	w.cluster = newCluster(3, t.TempDir(), true)
 	all := w.nodes

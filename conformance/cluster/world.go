@@ -26,6 +26,7 @@ type world struct {
 	*cluster
 	*history
 	seed uint64
+	life context.Context // of the test: its clients must not meet the next one's nodes
 
 	// afterKill, which may be nil, is told of every node that was killed, before
 	// it starts again.
