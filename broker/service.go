@@ -48,6 +48,22 @@ func (q *Queue) Counts() (ready, leased, delayed int) {
 	return q.ready, q.ledger.n, q.delay.len()
 }
 
+// Oldest is when the oldest ready message was received, Unix ms; 0 if none is in
+// memory.
+func (q *Queue) Oldest() (at int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.stream != nil {
+		return 0
+	}
+	for i := range q.lanes {
+		if e := q.lanes[i].front(); e != nil && !e.thin && (at == 0 || e.msg.Received < at) {
+			at = e.msg.Received
+		}
+	}
+	return at
+}
+
 // MayConfigure checks the right to change a queue.
 func (s *Session) MayConfigure(queue string) error { return s.allow(opConfigure, queue, false) }
 

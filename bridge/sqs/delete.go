@@ -45,6 +45,7 @@ func (s *Service) deleteMessage(r *request, q *queue, _ *endpoint.Caller) {
 			r.Fail(t, bad)
 			return
 		}
+		q.did.deleted.Add(1)
 		r.void(t)
 	})
 }
@@ -79,6 +80,7 @@ func (s *Service) deleteMessageBatch(r *request, q *queue, _ *endpoint.Caller) {
 			}
 			good = append(good, ids[i])
 		}
+		q.did.deleted.Add(uint64(len(good)))
 		r.finishIDs(t, good, bad, "DeleteMessageBatchResultEntry")
 	})
 }

@@ -20,6 +20,7 @@ type queue struct {
 	managed bool // the settings are kept and in force in the core; under service.mu
 
 	now atomic.Pointer[settings]
+	did counters
 
 	sending sync.Mutex // orders what is sent to a FIFO queue
 

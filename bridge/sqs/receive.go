@@ -185,6 +185,10 @@ func (x *receiving) answer(t *broker.Turn, list []broker.Taken) { x.request.fini
 // render writes the messages.
 func (x *receiving) render(list []broker.Taken) *writer {
 	r := x.request
+	if len(list) == 0 {
+		x.queue.did.empty.Add(1)
+	}
+	x.queue.did.received.Add(uint64(len(list)))
 	size := 128
 	for i := range list {
 		size += 1024 + len(list[i].Msg.Body) + len(list[i].Msg.Body)/8 + len(list[i].Msg.Native)

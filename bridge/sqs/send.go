@@ -20,6 +20,7 @@ import (
 // sending is one message on its way: what it becomes and what its sender is
 // told.
 type sending struct {
+	queue   *queue
 	publish broker.Publish
 	uuid    aws.UUID
 	seq     uint64
@@ -55,7 +56,7 @@ func (s *Service) prepare(r *request, q *queue, set *settings, e *entry, batch b
 	if err := checkBody(e); err != nil {
 		return nil, err
 	}
-	x := &sending{size: e.size()}
+	x := &sending{queue: q, size: e.size()}
 	if x.size > set.MaxSize {
 		return nil, tooLong(set.MaxSize, batch)
 	}
@@ -343,7 +344,11 @@ func (x *sending) outcome(res broker.PublishResult, accepted bool) *aws.Error {
 	case !accepted:
 		return errFull
 	case res.Duplicate:
+		x.queue.did.repeated.Add(1)
 		x.repeat(res.Origin)
+	default:
+		x.queue.did.sent.Add(1)
+		x.queue.did.sentBytes.Add(uint64(x.size))
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 
 	"github.com/hermodmq/hermod/bridge/endpoint"
 	"github.com/hermodmq/hermod/bridge/message"
+	"github.com/hermodmq/hermod/bridge/sqs"
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/cmd/hermod/admin"
 	"github.com/hermodmq/hermod/cmd/hermod/config"
@@ -81,9 +83,10 @@ type node struct {
 	core   *broker.Broker
 	server *transport.Server
 	aws    *endpoint.Endpoint
-	mqtt   *mqtt.Server   // for metrics
-	certs  *certificates  // nil until a TLS listener wants them
-	stop   []func() error // metrics and admin
+	sqs    atomic.Pointer[sqs.Service] // for metrics; nil on a standby
+	mqtt   *mqtt.Server                // for metrics
+	certs  *certificates               // nil until a TLS listener wants them
+	stop   []func() error              // metrics and admin
 
 	cluster clustering
 	web     swapHandler   // of the metrics listener
@@ -414,6 +417,7 @@ func (n *node) openMetricsAt(name, address string, secure *tls.Config) error {
 func (n *node) showMetrics() {
 	n.web.set(n.clusterHealth(http.Handler(http.Options{
 		Core: n.core, Extra: n.samples, Pprof: n.config.Listeners.Metrics.Pprof,
+		Detail: map[string]func() []http.Sample{"/metrics/sqs": n.sqsSamples},
 	})))
 }
 

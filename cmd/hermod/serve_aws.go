@@ -9,11 +9,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/hermodmq/hermod/bridge/aws"
 	"github.com/hermodmq/hermod/bridge/endpoint"
 	"github.com/hermodmq/hermod/bridge/sqs"
 	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/cmd/hermod/config"
+	"github.com/hermodmq/hermod/listeners/http"
 	"github.com/hermodmq/hermod/listeners/transport"
 	"github.com/hermodmq/hermod/listeners/web"
 )
@@ -41,8 +44,38 @@ func (n *node) openServices() error {
 	queues := sqs.New(t, ep, sqs.Options{
 		InFlight: n.config.AWS.InFlight, StrictTiming: n.config.AWS.StrictTiming, Logger: n.log.With("component", "sqs"),
 	})
+	n.sqs.Store(queues)
 	n.every(tickInterval, queues.Tick)
 	return n.openSNS(ep, queues)
+}
+
+// sqsSamples are the metrics of CloudWatch's namespace AWS/SQS for
+// /metrics/sqs, named as the exporters of CloudWatch do.
+func (n *node) sqsSamples() []http.Sample {
+	queues := n.sqs.Load()
+	if queues == nil {
+		return nil // a standby
+	}
+	var list []http.Sample
+	for _, m := range queues.Metrics() {
+		labels := prometheus.Labels{"account_id": m.Account, "queue_name": m.Queue}
+		add := func(name, help string, counter bool, v float64) {
+			list = append(list, http.Sample{Name: "aws_sqs_" + name, Help: help, Counter: counter, Value: v, Labels: labels})
+		}
+		add("number_of_messages_sent_total", "NumberOfMessagesSent", true, float64(m.NumberOfMessagesSent))
+		add("sent_message_size_bytes_total", "SentMessageSize, the sum", true, float64(m.SentMessageSize))
+		add("number_of_messages_received_total", "NumberOfMessagesReceived", true, float64(m.NumberOfMessagesReceived))
+		add("number_of_messages_deleted_total", "NumberOfMessagesDeleted", true, float64(m.NumberOfMessagesDeleted))
+		add("number_of_empty_receives_total", "NumberOfEmptyReceives", true, float64(m.NumberOfEmptyReceives))
+		if m.Fifo {
+			add("number_of_deduplicated_sent_messages_total", "NumberOfDeduplicatedSentMessages", true, float64(m.NumberOfDeduplicatedSentMessages))
+		}
+		add("approximate_number_of_messages_visible", "ApproximateNumberOfMessagesVisible", false, float64(m.ApproximateNumberOfMessagesVisible))
+		add("approximate_number_of_messages_not_visible", "ApproximateNumberOfMessagesNotVisible", false, float64(m.ApproximateNumberOfMessagesNotVisible))
+		add("approximate_number_of_messages_delayed", "ApproximateNumberOfMessagesDelayed", false, float64(m.ApproximateNumberOfMessagesDelayed))
+		add("approximate_age_of_oldest_message_seconds", "ApproximateAgeOfOldestMessage", false, float64(m.ApproximateAgeOfOldestMessage)/1000)
+	}
+	return list
 }
 
 // every calls f again and again until the node stops.

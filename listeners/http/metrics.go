@@ -14,6 +14,7 @@ type Sample struct {
 	Help    string
 	Counter bool // only ever rises
 	Value   float64
+	Labels  prometheus.Labels // mostly none
 }
 
 // collector reads the core at each scrape: nothing is counted twice, and an
@@ -38,7 +39,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		if s.Counter {
 			kind = prometheus.CounterValue
 		}
-		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(s.Name, s.Help, nil, nil), kind, s.Value)
+		out <- prometheus.MustNewConstMetric(prometheus.NewDesc(s.Name, s.Help, nil, s.Labels), kind, s.Value)
 	}
 	if c.core == nil {
 		return

@@ -19,6 +19,9 @@ type Options struct {
 	Core  *broker.Broker  // nil on a standby, which has none
 	Extra func() []Sample // more samples for /metrics; may be nil
 	Pprof bool            // serve /debug/pprof
+
+	// Detail are samples that are too many for /metrics, by path.
+	Detail map[string]func() []Sample
 }
 
 // Handler serves metrics and health of a node.
@@ -34,6 +37,11 @@ func Handler(o Options) http.Handler {
 	)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 30 * time.Second}))
+	for path, samples := range o.Detail {
+		r := prometheus.NewRegistry()
+		r.MustRegister(&collector{extra: samples})
+		mux.Handle("GET "+path, promhttp.HandlerFor(r, promhttp.HandlerOpts{MaxRequestsInFlight: 2, Timeout: 30 * time.Second}))
+	}
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { health(o.Core, w) })
 	if o.Pprof {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
