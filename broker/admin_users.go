@@ -12,17 +12,6 @@ import (
 // once and run done (which may be nil) when the change is durable; an error
 // means that nothing happened and done does not run.
 
-// Await calls f with a done and waits until it ran; if f fails it returns the
-// error at once.
-func Await(f func(done func(*Turn)) error) error {
-	ch := make(chan struct{})
-	if err := f(func(*Turn) { close(ch) }); err != nil {
-		return err
-	}
-	<-ch
-	return nil
-}
-
 // administer runs f with the lock that orders changes of users, rights,
 // parameters and virtual hosts.
 func (b *Broker) administer(t *Turn, done func(*Turn), f func(c *change) error) error {

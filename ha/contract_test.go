@@ -30,6 +30,9 @@ func TestStoreContractOnThreeNodes(t *testing.T) {
 	})
 }
 
+// contractInFlight is what a replica takes in before it is congested.
+const contractInFlight = 1 << 20
+
 // replica is a node with a store on a simulated disk.
 type replica struct {
 	name, addr string
@@ -115,7 +118,7 @@ func (r *replicas) start(n *replica) {
 	must(r.t, err)
 	n.store, err = persistence.Open(persistence.Options{
 		Dir: "store", FS: disk, PlainMeta: true, Log: n.log, Logger: quiet, Cluster: true, CheckpointInterval: time.Hour, LogKeep: 1 << 30,
-		MemtableSize: 1 << 20, SegmentSize: 256 << 10, BlockSize: 4 << 10, EntrySize: 16 << 10, InFlightBytes: 1 << 20, Fatal: ignore,
+		MemtableSize: 1 << 20, SegmentSize: 256 << 10, BlockSize: 4 << 10, EntrySize: 16 << 10, InFlightBytes: contractInFlight, Fatal: ignore,
 	})
 	must(r.t, err)
 	n.active = make(chan recovery, 1)
@@ -229,4 +232,45 @@ func (s *activeStore) Close() error {
 		}
 	}
 	return err
+}
+
+// While neither standby's disk answers nothing commits, and the active node
+// takes in no more than its bound before it says that it is congested:
+// publishers wait. All of it commits when the disks are back.
+func TestASlowQuorumHoldsPublishersBack(t *testing.T) {
+	r := newReplicas(t)
+	s := r.open()
+	if _, err := s.Recover(); err != nil {
+		t.Fatal(err)
+	}
+	release := r.hold()
+	const size = 10 << 10
+	var taken []told
+	for !s.Congested() {
+		d := make(told)
+		s.Append(&broker.Batch{Then: d, Publishes: []broker.StorePublish{{
+			Msg: &broker.Message{RoutingKey: "k", Body: make([]byte, size)}, Targets: []broker.StoreTarget{{Lane: 1}}}}})
+		if taken = append(taken, d); len(taken)*size > 2*contractInFlight {
+			t.Fatalf("%d bytes are taken in and it is not congested", len(taken)*size)
+		}
+	}
+	select {
+	case <-taken[len(taken)-1]:
+		t.Error("something was confirmed that no standby has")
+	default:
+	}
+	relieved := make(told)
+	s.OnRelief(func() { close(relieved) })
+	release()
+	for _, d := range append(taken, relieved) {
+		select {
+		case <-d:
+		case <-time.After(deadline):
+			t.Fatal("not everything committed after the disks were back")
+		}
+	}
+	for _, n := range r.nodes {
+		until(t, n.name+" to have it all", func() bool { return n.log.Status().Applied >= r.active.log.Status().Applied })
+	}
+	must(t, s.Close())
 }

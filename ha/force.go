@@ -39,6 +39,9 @@ func (l *Log) forceAlone() (*Forced, error) {
 	if err != nil {
 		return nil, err
 	}
+	if mark, _ := meta.GetStable([]byte(keyWitness)); len(mark) > 0 {
+		return nil, fmt.Errorf("%w: recover a full node", ErrWitness)
+	}
 	if was, _ := meta.GetStable([]byte(keyConfirm)); Confirm(was) == ConfirmOS {
 		l.opts.Confirm = ConfirmOS
 	}

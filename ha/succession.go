@@ -135,6 +135,7 @@ func (l *Log) gone(ctx context.Context, leader string) bool {
 // succeed calls an election if the leader is gone and it is this node's turn.
 func (l *Log) succeed() {
 	r := l.raft.Load()
+	term := r.CurrentTerm()
 	_, leader, _ := l.whoLeads()
 	servers := l.servers()
 	if leader == "" || r.State() != raft.Follower || l.opts.Witness || !isVoter(servers, raft.ServerID(l.opts.NodeID)) {
@@ -179,7 +180,8 @@ func (l *Log) succeed() {
 			return
 		}
 	}
-	if _, now, _ := l.whoLeads(); now != leader || r.State() != raft.Follower {
+	// The same address may lead again by now, in another term.
+	if _, now, _ := l.whoLeads(); now != leader || r.CurrentTerm() != term || r.State() != raft.Follower {
 		return // somebody else was quicker
 	}
 	l.opts.Logger.Warn("the leader is gone: calling an election", "leader", leader)
@@ -194,6 +196,11 @@ func (l *Log) callElection() {
 	req := raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
 		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(id), Addr: l.transport.EncodePeer(id, address),
 	}}
+	if t, ok := l.transport.(*raft.NetworkTransport); ok {
+		// A request for a vote is not repeated: it must not be lost on a connection
+		// to a node that has started anew since.
+		t.CloseStreams()
+	}
 	var resp raft.TimeoutNowResponse
 	if err := l.transport.TimeoutNow(id, address, &req, &resp); err != nil && l.ready() == nil {
 		l.opts.Logger.Warn("cannot call an election; one follows when heartbeats are missed", "error", err)

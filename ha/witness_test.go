@@ -277,6 +277,9 @@ func TestAWitnessStaysOne(t *testing.T) {
 	w.stop()
 	opts, _ := testOptions(w.fs)
 	opts.NodeID = w.name
+	if _, err := ForceAlone(opts); !errors.Is(err, ErrWitness) {
+		t.Errorf("ForceAlone = %v, want ErrWitness", err)
+	}
 	var err error
 	opts.Peers, err = ListenPeers(PeerOptions{Bind: w.addr, Secret: testSecret, Logger: quiet})
 	must(t, err)

@@ -157,8 +157,13 @@ func TestAWitnessKeepsLittle(t *testing.T) {
 // their confirms.
 func (w *world) bulk(t *testing.T, node, count, size int) {
 	t.Helper()
-	ch, cut, err := w.channel(w.addresses(portAMQP, node)[0])
-	if err != nil {
+	var ch *amqp.Channel
+	var cut func()
+	var err error
+	if !harness.Poll(serveLimit, func() bool { // it may just have been deposed and elected again
+		ch, cut, err = w.channel(w.addresses(portAMQP, node)[0])
+		return err == nil
+	}) {
 		t.Fatal(err)
 	}
 	defer cut()
@@ -219,6 +224,53 @@ func TestAWitnessComesLate(t *testing.T) {
 	w.nodes[1-l].broker.Kill()
 	if !w.works(t.Context(), l) {
 		t.Errorf("the active node and the witness confirm nothing\n%s", w.logs())
+	}
+}
+
+// TestTheWitnessHasForgotten: a full node was away for longer than the witness
+// keeps the log for it, and then the active node dies. The one that is back may
+// not serve without what it lacks; the other one has it all.
+func TestTheWitnessHasForgotten(t *testing.T) {
+	const count = 4000
+	w := newWorld(t, func(nodes []*node) {
+		withWitness(nodes)
+		nodes[voter].extra = append(nodes[voter].extra, "ha.witness_log=128MiB")
+	})
+	defer func() {
+		if t.Failed() {
+			t.Log(w.states() + w.logs())
+		}
+	}()
+	l := w.leader(serveLimit)
+	w.nodes[1-l].broker.Kill()
+	w.bulk(t, l, count, 100<<10)
+	if !harness.Poll(serveLimit, func() bool { return w.logBytes(voter) <= 128<<20 }) {
+		t.Errorf("the witness's log has %d bytes", w.logBytes(voter))
+	}
+	if !harness.Poll(serveLimit, func() bool { h, err := w.health(l); return err == nil && h.Redundant == 1 }) {
+		t.Errorf("the active node does not say that it is alone\n%s", w.states())
+	}
+	w.nodes[l].broker.Kill()
+	if err := w.start(1 - l); err != nil {
+		t.Fatal(err)
+	}
+	// The witness has the longer log and is elected, but cannot hand over.
+	if !harness.Poll(serveLimit, func() bool { h, err := w.health(voter); return err == nil && h.Role == "leader" }) {
+		t.Errorf("the witness is not elected\n%s", w.states())
+	}
+	if h, err := w.health(1 - l); err != nil || h.Serving {
+		t.Errorf("a node serves that lacks what was confirmed: %+v (%v)", h, err)
+	}
+	if err := w.start(l); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.settleDown(); err != nil {
+		t.Fatal(err)
+	}
+	l = w.leader(serveLimit)
+	out, err := w.nodes[l].broker.CTL("list_queues", "name", "messages")
+	if err != nil || !strings.Contains(out, fmt.Sprintf("%d", count)) {
+		t.Errorf("want %d messages in %s: %s (%v)", count, queuePlain, out, err)
 	}
 }
 

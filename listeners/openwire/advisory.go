@@ -24,10 +24,11 @@ const (
 
 // advice is one advisory. It is shared by all who get it and does not change.
 type advice struct {
-	topic string
-	data  wire.Structure
-	count string // the property that tells how many there are now; "" for none
-	n     int
+	family family // 0: not one of those
+	topic  string
+	data   wire.Structure
+	count  string // the property that tells how many there are now; "" for none
+	n      int
 
 	properties []wire.Entry // more of them
 }

@@ -374,6 +374,7 @@ func (c *conn) Tick(time.Time) {
 		return
 	}
 	c.expirePulls()
+	c.tellSlow()
 	limit := c.agreed.MaxInactivity
 	if limit <= 0 {
 		return

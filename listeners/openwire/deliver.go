@@ -128,7 +128,7 @@ func (c *conn) put(p *part, d *broker.Delivery, counted bool) {
 		x.Redelivered = 1
 	}
 	p.address(&x, m)
-	seen := c.tellDispatched(cons, d, &x)
+	seen := c.tellDispatched(d, &x)
 	if counted {
 		cons.ledger.Add(delivery.Unsettled[lent]{
 			Data: lent{part: p, persistent: m.Persistent, seen: seen}, Tag: uint64(x.Sequence), Queue: d.Queue, Lease: d.Lease,

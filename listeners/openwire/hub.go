@@ -353,7 +353,7 @@ func (h *hub) advise(t *broker.Turn, r *community, a *advice) {
 		return
 	}
 	for _, l := range r.listeners {
-		if l.wants(a.topic) {
+		if l.wants(a.topic) && (a.family == 0 || l.families&a.family != 0) {
 			l.conn.inbox.Tell(t, &note{kind: noteAdvice, rare: &rare{advice: a, consumer: l.consumer}})
 		}
 	}

@@ -31,12 +31,17 @@ var families = map[family]string{
 	toldExpired: "Expired", toldNoConsumer: "NoConsumer", toldSlowConsumer: "SlowConsumer", toldFastProducer: "FastProducer", toldFull: "FULL",
 }
 
+// perMessage are the families that tell of every message. Whoever listens to
+// everything, ActiveMQ.Advisory.>, does not mean these: they have to be named.
+const perMessage = toldDelivered | toldDispatched | toldConsumed
+
 // familiesOf are those that have topics which one of the patterns, in words of
 // the core, may stand for.
 func familiesOf(patterns []string) (all family) {
 	for _, p := range patterns {
 		for f, word := range families {
-			if leads(strings.Split(p, "."), strings.Split(advisoryPrefix+word, ".")) {
+			pattern, words := strings.Split(p, "."), strings.Split(advisoryPrefix+word, ".")
+			if leads(pattern, words) && (f&perMessage == 0 || len(pattern) >= len(words) && pattern[len(words)-1] == word) {
 				all |= f
 			}
 		}
@@ -75,7 +80,7 @@ func (c *conn) watched(f family) bool {
 
 // tell makes an advisory of a family about a destination.
 func (c *conn) tell(f family, d wire.Destination, data wire.Structure, properties ...wire.Entry) {
-	c.server.hub.advise(&c.turn, c.room, &advice{topic: advisoryPrefix + families[f] + "." + kindWord(d) + d.Name, data: data, properties: properties})
+	c.server.hub.advise(&c.turn, c.room, &advice{family: f, topic: advisoryPrefix + families[f] + "." + kindWord(d) + d.Name, data: data, properties: properties})
 }
 
 // tellOf makes an advisory about a message.
@@ -121,31 +126,38 @@ const keptFor = toldConsumed | toldDead | toldExpired
 
 // tellDispatched makes the advisories about a delivery, and returns what those
 // about its end will tell; nil if nobody listens.
-func (c *conn) tellDispatched(cons *consumer, d *broker.Delivery, x *dispatch) *wire.Message {
-	if !c.watched(keptFor | toldDispatched | toldSlowConsumer) {
+func (c *conn) tellDispatched(d *broker.Delivery, x *dispatch) *wire.Message {
+	if !c.watched(keptFor | toldDispatched) {
 		return nil
 	}
 	seen := outline(d.Msg, x.Destination, x.Sequence)
 	if c.watched(toldDispatched) {
 		c.tellOf(toldDispatched, x.Destination, seen)
 	}
-	if c.watched(toldSlowConsumer) {
-		c.tellSlow(cons, d.Queue, x.Destination)
-	}
 	return seen
 }
 
-// tellSlow tells, once until it has caught up, of a consumer whose window is
-// full while messages wait.
-func (c *conn) tellSlow(cons *consumer, q *broker.Queue, d wire.Destination) {
-	full := cons.prefetch > 1 && cons.ledger.Len()+1 >= cons.prefetch
-	switch {
-	case full && !cons.slow && q.Stats().Ready > 0:
-		cons.slow = true
-		c.tell(toldSlowConsumer, d, &wire.ConsumerInfo{ConsumerID: cons.id, Destination: cons.dest, PrefetchSize: int32(cons.prefetch)},
-			wire.Entry{Name: "consumerId", Value: cons.id.String()})
-	case cons.ledger.Len() < cons.prefetch/2:
-		cons.slow = false
+// tellSlow tells, once until it has caught up, of each consumer whose window is
+// full while messages wait. It looks now and then: a window that was full for a
+// moment is not worth telling.
+func (c *conn) tellSlow() {
+	if !c.watched(toldSlowConsumer) {
+		return
+	}
+	for _, cons := range c.consumers {
+		held := cons.ledger.Len()
+		switch full := cons.sub != nil && cons.prefetch > 1 && held >= cons.prefetch; {
+		case full && !cons.slow && cons.sub.Queue.Stats().Ready > 0:
+			cons.slow = true
+			d := cons.dest
+			if d.IsTopic() && !cons.lastTopic.IsNull() {
+				d = cons.lastTopic
+			}
+			c.tell(toldSlowConsumer, d, &wire.ConsumerInfo{ConsumerID: cons.id, Destination: cons.dest, PrefetchSize: int32(cons.prefetch)},
+				wire.Entry{Name: "consumerId", Value: cons.id.String()})
+		case held < cons.prefetch/2:
+			cons.slow = false
+		}
 	}
 }
 

@@ -38,6 +38,9 @@ func (f form) names() (transformation, media string) {
 }
 
 func (f form) parse(body []byte) (broker.Table, error) {
+	if len(body) > maxMapBytes {
+		return nil, errMapSize
+	}
 	if f == formXML {
 		return parseMapXML(body)
 	}
@@ -65,8 +68,11 @@ func (Converter) Map(m *broker.Message) (fields broker.Table, isMap bool) {
 }
 
 // transform is the body of a message in the form a consumer asked for, and the
-// headers that go with it; ok is false for what is not a map.
+// headers that go with it; ok is false for what is not a map, or too large.
 func (c *conn) transform(cons *consumer, m *broker.Message, native []byte) (headers, body []byte, ok bool) {
+	if m.Size() > maxMapBytes {
+		return nil, nil, false
+	}
 	if m.Format == broker.FormatSTOMP {
 		if v, _ := lookupLine(native, "transformation"); formOf(v) == cons.form {
 			return nil, nil, false // as it was sent

@@ -1,15 +1,10 @@
 package stomp
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
-	"encoding/xml"
 	"errors"
-	"io"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/hermodmq/hermod/broker"
 )
@@ -30,8 +25,15 @@ import (
 // errMap says that a body is no map in a form we read.
 var errMap = errors.New("the body is no map")
 
-// maxMapDepth bounds the nesting of maps and lists.
-const maxMapDepth = 16
+// errMapSize says that a body is too large to be read as a map.
+var errMapSize = errors.New("a map of more than 1 MiB is not transformed")
+
+// Bounds of maps: maps are read and written on event loops, and take many times
+// their bytes meanwhile.
+const (
+	maxMapDepth = 16      // of maps and lists in each other
+	maxMapBytes = 1 << 20 // of a message with a map
+)
 
 // element is a value in XStream's words.
 type element struct {
@@ -156,280 +158,4 @@ func (e *element) table(depth int) (broker.Table, error) {
 		t = append(t, broker.Field{Name: entry.parts[0].text, Value: v})
 	}
 	return t, nil
-}
-
-// appendMapXML appends a map as XStream's XML.
-func appendMapXML(dst []byte, t broker.Table) []byte {
-	e := elementOf(t)
-	return e.appendXML(dst, 0)
-}
-
-func (e *element) appendXML(dst []byte, depth int) []byte {
-	const indent = "                                                  "
-	dst = append(dst, indent[:min(2*depth, len(indent))]...)
-	dst = append(append(append(dst, '<'), e.name...), '>')
-	if len(e.parts) == 0 {
-		if e.text == "" {
-			return append(dst[:len(dst)-1], "/>"...)
-		}
-		b := bytes.NewBuffer(dst)
-		_ = xml.EscapeText(b, []byte(e.text)) // a buffer takes everything
-		dst = b.Bytes()
-	} else {
-		for i := range e.parts {
-			dst = e.parts[i].appendXML(append(dst, '\n'), depth+1)
-		}
-		dst = append(dst, '\n')
-		dst = append(dst, indent[:min(2*depth, len(indent))]...)
-	}
-	return append(append(append(dst, "</"...), e.name...), '>')
-}
-
-// parseMapXML reads what appendMapXML writes.
-func parseMapXML(body []byte) (broker.Table, error) {
-	d := xml.NewDecoder(bytes.NewReader(body))
-	for {
-		tok, err := d.Token()
-		if err != nil {
-			return nil, errMap
-		}
-		start, ok := tok.(xml.StartElement)
-		if !ok {
-			continue
-		}
-		root, err := readElement(d, start.Name.Local, 0)
-		if err != nil {
-			return nil, errMap
-		}
-		if !strings.HasSuffix(root.name, "map") {
-			return nil, errMap
-		}
-		return root.table(0)
-	}
-}
-
-// readElement reads what is behind a start tag. An entry is a level of its own.
-func readElement(d *xml.Decoder, name string, depth int) (element, error) {
-	e := element{name: name}
-	if depth > 2*maxMapDepth {
-		return e, errMap
-	}
-	var text []byte
-	for {
-		tok, err := d.Token()
-		if err != nil {
-			return e, err
-		}
-		switch tok := tok.(type) {
-		case xml.CharData:
-			text = append(text, tok...)
-		case xml.StartElement:
-			part, err := readElement(d, tok.Name.Local, depth+1)
-			if err != nil {
-				return e, err
-			}
-			e.parts = append(e.parts, part)
-		case xml.EndElement:
-			if len(e.parts) == 0 {
-				e.text = string(text)
-			}
-			return e, nil
-		}
-	}
-}
-
-// appendMapJSON appends a map as Jettison's JSON.
-func appendMapJSON(dst []byte, t broker.Table) []byte {
-	e := elementOf(t)
-	return append(e.appendJSON(append(dst, `{"map":`...)), '}')
-}
-
-// appendJSON appends what stands behind an element's name.
-func (e *element) appendJSON(dst []byte) []byte {
-	switch e.name {
-	case "map":
-		if len(e.parts) == 0 {
-			return append(dst, `""`...)
-		}
-		dst = append(dst, `{"entry":[`...)
-		for i := range e.parts {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = e.parts[i].appendJSON(dst)
-		}
-		return append(dst, "]}"...)
-	case "entry", "list":
-		return appendGrouped(dst, e.parts)
-	case "byte", "short", "int", "long", "boolean":
-		return append(dst, e.text...)
-	case "float", "double":
-		if json.Valid([]byte(e.text)) {
-			return append(dst, e.text...)
-		}
-	}
-	return appendJSONText(dst, e.text)
-}
-
-// appendGrouped appends elements as an object that has a list for each name
-// that comes more than once.
-func appendGrouped(dst []byte, parts []element) []byte {
-	var names []string
-	groups := make(map[string][]*element)
-	for i := range parts {
-		name := parts[i].name
-		if groups[name] == nil {
-			names = append(names, name)
-		}
-		groups[name] = append(groups[name], &parts[i])
-	}
-	dst = append(dst, '{')
-	for i, name := range names {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = append(appendJSONText(dst, name), ':')
-		if group := groups[name]; len(group) == 1 {
-			dst = group[0].appendJSON(dst)
-		} else {
-			dst = append(dst, '[')
-			for j, e := range group {
-				if j > 0 {
-					dst = append(dst, ',')
-				}
-				dst = e.appendJSON(dst)
-			}
-			dst = append(dst, ']')
-		}
-	}
-	return append(dst, '}')
-}
-
-func appendJSONText(dst []byte, s string) []byte {
-	b, _ := json.Marshal(strings.ToValidUTF8(s, "\uFFFD")) // of a string never fails
-	return append(dst, b...)
-}
-
-// parseMapJSON reads what appendMapJSON writes, and plain objects.
-func parseMapJSON(body []byte) (broker.Table, error) {
-	if !utf8.Valid(body) {
-		return nil, errMap
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	v, err := readJSON(d, 0)
-	if err != nil {
-		return nil, errMap
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errMap
-	}
-	root, ok := v.(broker.Table)
-	if !ok {
-		return nil, errMap
-	}
-	if len(root) == 1 && root[0].Name == "map" {
-		if e, ok := mappedElement("map", root[0].Value, 0); ok {
-			if t, err := e.table(0); err == nil {
-				return t, nil
-			}
-		}
-	}
-	return root, nil
-}
-
-// readJSON reads a value; objects keep their order.
-func readJSON(d *json.Decoder, depth int) (broker.Value, error) {
-	tok, err := d.Token()
-	if err != nil {
-		return nil, err
-	}
-	switch tok := tok.(type) {
-	case json.Delim:
-		if depth > 4*maxMapDepth {
-			return nil, errMap
-		}
-		if tok == '{' {
-			return readJSONObject(d, depth)
-		}
-		list := broker.Array{}
-		for d.More() {
-			v, err := readJSON(d, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, v)
-		}
-		_, err := d.Token()
-		return list, err
-	case json.Number:
-		if n, err := strconv.ParseInt(tok.String(), 10, 32); err == nil {
-			return int32(n), nil // which JMS widens, and does not narrow
-		}
-		if n, err := tok.Int64(); err == nil {
-			return n, nil
-		}
-		return tok.Float64()
-	case string, bool:
-		return tok, nil
-	}
-	return nil, nil
-}
-
-func readJSONObject(d *json.Decoder, depth int) (broker.Value, error) {
-	t := broker.Table{}
-	for d.More() {
-		name, err := d.Token()
-		if err != nil {
-			return nil, err
-		}
-		text, ok := name.(string)
-		if !ok {
-			return nil, errMap
-		}
-		v, err := readJSON(d, depth+1)
-		if err != nil {
-			return nil, err
-		}
-		t = append(t, broker.Field{Name: text, Value: v})
-	}
-	_, err := d.Token()
-	return t, err
-}
-
-// mappedElement is the element that Jettison writes as v behind name.
-func mappedElement(name string, v broker.Value, depth int) (e element, ok bool) {
-	e.name = name
-	if depth > 4*maxMapDepth {
-		return e, false
-	}
-	switch v := v.(type) {
-	case nil:
-		return e, true
-	case broker.Array: // an empty root may be one, and a single object in one
-		if len(v) == 0 {
-			return e, true
-		}
-		if len(v) > 1 || name != "map" {
-			return e, false
-		}
-		return mappedElement(name, v[0], depth+1)
-	case broker.Table:
-		for _, f := range v {
-			list, several := f.Value.(broker.Array)
-			if !several {
-				list = broker.Array{f.Value}
-			}
-			for _, item := range list {
-				part, ok := mappedElement(f.Name, item, depth+1)
-				if !ok {
-					return e, false
-				}
-				e.parts = append(e.parts, part)
-			}
-		}
-		return e, true
-	}
-	e.text = valueText(v)
-	return e, true
 }

@@ -55,7 +55,9 @@ func TestMapFormsOfOthers(t *testing.T) {
 			t.Errorf("%s\nbecomes %#v, %v", body, got, err)
 		}
 	}
+	large := strings.Repeat("x", maxMapBytes)
 	for _, body := range []string{
+		`{"a":"` + large + `"}`, "<map><entry><string>" + large + "</string><null/></entry></map>",
 		"", "x", "[1]", `"map"`, `{"a":1} x`, `{"a":`, "{\"a\":\"\xff\"}", "<map", "<list/>", "<map><entry/></map>",
 		"<map><entry><int>1</int><int>2</int></entry></map>", "<map><entry><string>k</string><java.util.Date>1</java.util.Date></entry></map>",
 		"<map><entry><string>k</string><int>99999999999</int></entry></map>", "<!DOCTYPE a [<!ENTITY b 'c'>]><map><entry><string>&b;</string><null/></entry></map>",

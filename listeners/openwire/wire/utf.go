@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"unicode/utf8"
 )
 
@@ -130,16 +129,3 @@ func cutUTF(b []byte, limit int) int {
 
 // magic opens WireFormatInfo.
 var magic = [8]byte{'A', 'c', 't', 'i', 'v', 'e', 'M', 'Q'}
-
-// LooksLikeOpenWire reports whether b, the first bytes of a connection, can
-// begin a WireFormatInfo frame.
-func LooksLikeOpenWire(b []byte) bool {
-	if len(b) > 4 && b[4] != byte(TypeWireFormatInfo) {
-		return false
-	}
-	if len(b) <= 5 {
-		return true
-	}
-	n := min(len(b)-5, len(magic))
-	return bytes.Equal(b[5:5+n], magic[:n])
-}

@@ -1,0 +1,89 @@
+package openwire
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hermodmq/hermod/listeners/openwire/wire"
+)
+
+func TestFamiliesOf(t *testing.T) {
+	const flow = toldDead | toldExpired | toldNoConsumer | toldSlowConsumer | toldFastProducer | toldFull
+	for pattern, want := range map[string]family{
+		"ActiveMQ.Advisory.TempQueue":                0,
+		"ActiveMQ.Advisory.Queue":                    0,
+		"ActiveMQ.Advisory.MessageConsumed.Queue.q":  toldConsumed,
+		"ActiveMQ.Advisory.MessageDelivered.#":       toldDelivered,
+		"ActiveMQ.Advisory.MessageDispatched.*.q":    toldDispatched,
+		"ActiveMQ.Advisory.FULL.#":                   toldFull,
+		"ActiveMQ.*.SlowConsumer.Topic.*":            toldSlowConsumer,
+		"ActiveMQ.Advisory.#":                        flow,
+		"#":                                          flow,
+		"ActiveMQ.Advisory.*.Queue.q":                flow,
+		"ActiveMQ":                                   0,
+		"Other.Advisory.MessageConsumed.Queue.q":     0,
+		"ActiveMQ.Advisory.MessageConsumedNot.Queue": 0,
+	} {
+		if got := familiesOf([]string{pattern}); got != want {
+			t.Errorf("%s: %b, want %b", pattern, got, want)
+		}
+	}
+}
+
+// TestMessagesAreToldOf: OW-55. Who listens to everything is not told of every
+// message, and whoever has gone is told nothing.
+func TestMessagesAreToldOf(t *testing.T) {
+	w := newWorld(t, Options{})
+	all, one, c := w.open("all", nil), w.open("one", nil), w.open("a", nil)
+	all.consume(1, wire.Destination{Kind: wire.TypeTopic, Name: "ActiveMQ.Advisory.>"}, nil)
+	one.consume(1, wire.Destination{Kind: wire.TypeTopic, Name: "ActiveMQ.Advisory.MessageConsumed.>"}, nil)
+	c.consume(1, queueNamed("q"), nil)
+	c.send(queueNamed("q"), "1", "2")
+	list := c.receive("1", "2")
+	c.call(c.ack(wire.AckStandard, list[0]))
+	c.call(c.ack(wire.AckPoison, list[1]))
+	told := func(from *client, topic string) {
+		t.Helper()
+		for {
+			d := expect[*wire.MessageDispatch](from)
+			if d.Destination.Name == topic {
+				if m, ok := d.Message.Data.(*wire.Message); !ok || m.Content != nil || m.MessageID.IsNull() {
+					t.Errorf("%s: %+v", topic, d.Message.Data)
+				}
+				return
+			}
+			if d.Destination.Name == "ActiveMQ.Advisory.MessageConsumed.Queue.q" {
+				t.Errorf("told of %s", d.Destination)
+			}
+		}
+	}
+	told(one, "ActiveMQ.Advisory.MessageConsumed.Queue.q")
+	told(all, "ActiveMQ.Advisory.MessageDLQd.Queue.q")
+	if w.server.hub.rooms["/"].watched.Load() == 0 {
+		t.Fatal("nobody watches")
+	}
+	one.peer.HangUp(nil)
+	all.call(&wire.RemoveInfo{ObjectID: all.consumerID(1), LastDeliveredSequenceID: -1})
+	w.until("nobody watches", func() bool { return w.server.hub.rooms["/"].watched.Load() == 0 })
+}
+
+// TestSlowConsumersAreToldOf: OW-55, also when the window fills before anything
+// waits.
+func TestSlowConsumersAreToldOf(t *testing.T) {
+	w := newWorld(t, Options{})
+	one, c := w.open("one", nil), w.open("a", nil)
+	one.consume(1, wire.Destination{Kind: wire.TypeTopic, Name: "ActiveMQ.Advisory.SlowConsumer.>"}, nil)
+	c.consume(1, queueNamed("q"), func(i *wire.ConsumerInfo) { i.PrefetchSize = 2 })
+	c.send(queueNamed("q"), "1", "2")
+	w.tick(time.Second)
+	one.quiet()
+	c.send(queueNamed("q"), "3")
+	for range 3 {
+		w.tick(time.Second)
+	}
+	d := expect[*wire.MessageDispatch](one)
+	if info, ok := d.Message.Data.(*wire.ConsumerInfo); !ok || info.ConsumerID != c.consumerID(1) || d.Destination.Name != "ActiveMQ.Advisory.SlowConsumer.Queue.q" {
+		t.Errorf("%s: %+v", d.Destination, d.Message.Data)
+	}
+	one.quiet()
+}
