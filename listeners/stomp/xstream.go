@@ -26,13 +26,13 @@ import (
 var errMap = errors.New("the body is no map")
 
 // errMapSize says that a body is too large to be read as a map.
-var errMapSize = errors.New("a map of more than 1 MiB is not transformed")
+var errMapSize = errors.New("a map of more than 128 KiB is not transformed")
 
 // Bounds of maps: maps are read and written on event loops, and take many times
 // their bytes meanwhile.
 const (
 	maxMapDepth = 16      // of maps and lists in each other
-	maxMapBytes = 1 << 20 // of a message with a map
+	maxMapBytes = 1 << 17 // of a message with a map: it is parsed on the event loop, into elements larger than their text
 )
 
 // element is a value in XStream's words.
