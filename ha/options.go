@@ -133,6 +133,7 @@ type Options struct {
 	SeedRate int64
 
 	requestTimeout time.Duration // of raft's requests; tests shorten it
+	level          int           // that this program knows, 0: persistence.FormatLevel, negative: none; tests are programs of other versions
 }
 
 func (o *Options) setDefaults() error {
