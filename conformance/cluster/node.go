@@ -90,7 +90,11 @@ type health struct {
 	Last    uint64 `json:"last_index"`
 	Applied uint64 `json:"applied"`
 
-	Redundant int `json:"redundant"` // voters that hold everything, the leader says
+	Redundant int  `json:"redundant"` // voters that hold everything, the leader says
+	DiskLow   bool `json:"disk_low"`
+
+	Known   int `json:"format_level"`         // format level of its program
+	Reached int `json:"cluster_format_level"` // and of what it has
 }
 
 // cluster is three nodes and the network between them and the clients.
