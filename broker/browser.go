@@ -11,8 +11,8 @@ import "slices"
 // runs there.
 type Browser struct {
 	queue *Queue
-	wants func(*Message) bool // nil: all
-	lanes []browsed           // highest priority first
+	wants Filter    // nil: all
+	lanes []browsed // highest priority first
 }
 
 // browsed is what is left to be shown of one lane.
@@ -30,7 +30,7 @@ const browseMax = 1 << 20
 
 // Browse opens a browser. wants says which messages are to be shown; it must
 // not change. Errors as Subscribe; streams are NotImplemented.
-func (s *Session) Browse(t *Turn, queue string, wants func(*Message) bool) (*Browser, error) {
+func (s *Session) Browse(t *Turn, queue string, wants Filter) (*Browser, error) {
 	q, err := s.readable(queue)
 	if err != nil {
 		return nil, err
@@ -185,7 +185,7 @@ func (b *Browser) read(l *browsed, from, to uint64, n int, then func(*Turn, []De
 
 // show appends a message if it is to be shown.
 func (b *Browser) show(t *Turn, list []Delivery, m *Message, e *entry) []Delivery {
-	if e.expiry != 0 && e.expiry <= t.Now || b.wants != nil && !b.wants(m) {
+	if e.expiry != 0 && e.expiry <= t.Now || b.wants != nil && !b.wants(m, e.past()) {
 		return list
 	}
 	d := Delivery{Queue: b.queue, Msg: m, Count: e.count, Redelivered: e.redelivered, Offset: -1}

@@ -56,7 +56,7 @@ func (s *Session) OpenFanIn(o FanInOptions) (*FanIn, error) {
 
 // Add reads a queue by its name, with a filter or, if that is nil, everything.
 // Doing it twice is the same as once. Errors as Session.Subscribe.
-func (f *FanIn) Add(t *Turn, queue string, filter func(*Message) bool) error {
+func (f *FanIn) Add(t *Turn, queue string, filter Filter) error {
 	q, err := f.session.readable(queue)
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func (f *FanIn) Join(t *Turn, queue string) {
 	_ = f.open(t, q, f.options.Filter, false) // read by somebody exclusively, or gone again
 }
 
-func (f *FanIn) open(t *Turn, q *Queue, filter func(*Message) bool, named bool) error {
+func (f *FanIn) open(t *Turn, q *Queue, filter Filter, named bool) error {
 	o := f.options.SubscribeOptions
 	o.Queue, o.Filter = q.name, filter
 	sub, err := f.session.subscribe(t, q, o, &f.credit)

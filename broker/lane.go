@@ -27,6 +27,8 @@ type entry struct {
 
 func (e *entry) stored() bool { return e.sub == 0 }
 
+func (e *entry) past() Past { return Past{e.count, e.redelivered} }
+
 // memory is what the entry costs while it is held.
 func (e *entry) memory() int {
 	if e.thin {

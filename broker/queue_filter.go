@@ -16,7 +16,9 @@ type filterMark struct {
 }
 
 // accepts reports whether the subscription's filter lets a message through.
-func (sub *Subscription) accepts(m *Message) bool { return sub.filter == nil || sub.filter(m) }
+func (sub *Subscription) accepts(e *entry) bool {
+	return sub.filter == nil || sub.filter(e.msg, e.past())
+}
 
 // dispatchFiltered delivers the first message that some subscription wants and
 // can take; false if there is none. Messages that nobody wants stay where they
@@ -39,7 +41,7 @@ func (q *Queue) dispatchFiltered(t *Turn) bool {
 				q.fill(l, j)
 				return false
 			}
-			sub, shared, wanted := q.consumerWanting(e.msg)
+			sub, shared, wanted := q.consumerWanting(e)
 			if sub != nil {
 				q.deliver(t, q.cut(l, j), i, sub, shared)
 				return true
@@ -76,12 +78,12 @@ func (q *Queue) unmarked(l *lane) int {
 	return i
 }
 
-// consumerWanting chooses who gets m. wanted says, if nobody does, that some
-// subscription would take it at another time.
-func (q *Queue) consumerWanting(m *Message) (sub *Subscription, shared, wanted bool) {
+// consumerWanting chooses who gets an entry. wanted says, if nobody does, that
+// some subscription would take it at another time.
+func (q *Queue) consumerWanting(e *entry) (sub *Subscription, shared, wanted bool) {
 	group := ""
 	if q.groups.on {
-		group = groupOf(m)
+		group = groupOf(e.msg)
 	}
 	switch {
 	case group == "":
@@ -91,15 +93,15 @@ func (q *Queue) consumerWanting(m *Message) (sub *Subscription, shared, wanted b
 		}
 	default:
 		owner := q.groups.bucket(group)
-		if *owner != nil && (*owner).accepts(m) {
+		if *owner != nil && (*owner).accepts(e) {
 			return q.consumers.take(*owner)
 		}
-		if sub, shared, wanted = q.consumers.pickFor(m); sub != nil && *owner == nil {
+		if sub, shared, wanted = q.consumers.pickFor(e); sub != nil && *owner == nil {
 			*owner = sub
 		}
 		return sub, shared, wanted
 	}
-	return q.consumers.pickFor(m)
+	return q.consumers.pickFor(e)
 }
 
 // take is pickFor for a message that only sub may get.
@@ -113,13 +115,13 @@ func (c *consumers) take(sub *Subscription) (_ *Subscription, shared, wanted boo
 	return nil, false, true
 }
 
-// pickFor is pick among the subscriptions that want m.
-func (c *consumers) pickFor(m *Message) (sub *Subscription, shared, wanted bool) {
+// pickFor is pick among the subscriptions that want an entry.
+func (c *consumers) pickFor(e *entry) (sub *Subscription, shared, wanted bool) {
 	for i := range c.rings {
 		r := &c.rings[i]
 		for n := r.listed(); n > 0 && r.next != nil; n-- {
 			sub := r.next
-			if !sub.accepts(m) {
+			if !sub.accepts(e) {
 				r.next = sub.next
 				continue
 			}
@@ -131,7 +133,7 @@ func (c *consumers) pickFor(m *Message) (sub *Subscription, shared, wanted bool)
 		}
 	}
 	for _, sub := range c.list {
-		if !sub.listed && sub.accepts(m) {
+		if !sub.listed && sub.accepts(e) {
 			return nil, false, true
 		}
 	}

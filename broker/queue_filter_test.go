@@ -70,7 +70,7 @@ func (w *filterWorld) subscribe(s *Session, prefix string, prefetch int) *Subscr
 	w.t.Helper()
 	o := SubscribeOptions{Queue: "q", Tag: randomName(), Prefetch: prefetch}
 	if prefix != "" {
-		o.Filter = func(m *Message) bool { return strings.HasPrefix(string(m.Body), prefix) }
+		o.Filter = func(m *Message, _ Past) bool { return strings.HasPrefix(string(m.Body), prefix) }
 	}
 	sub, err := s.Subscribe(&w.turn, o)
 	if err != nil {
@@ -123,12 +123,77 @@ func TestFilters(t *testing.T) {
 	}
 }
 
+// TestFiltersSeeThePast: a filter is told of earlier deliveries, by the queue and
+// by a browser, wherever the message is.
+func TestFiltersSeeThePast(t *testing.T) {
+	for _, stored := range []bool{false, true} {
+		w, s := newFilterWorld(t, stored)
+		for _, body := range []string{"fresh", "released", "failed", "failed twice"} {
+			w.publish(s, body)
+		}
+		first := w.subscribe(s, "", 4)
+		for i, outcomes := range [][]Outcome{{Unsent}, {Released}, {Failed}, {Failed, Failed}} {
+			for range outcomes {
+				d := w.got[first][len(w.got[first])-1]
+				for _, x := range w.got[first] { // the latest delivery of the i-th message
+					if x.Msg != nil && string(x.Msg.Body) == []string{"fresh", "released", "failed", "failed twice"}[i] {
+						d = x
+					}
+				}
+				s.Settle(&w.turn, first.Queue, []Lease{d.Lease}, outcomes[0])
+				w.settleStore()
+			}
+		}
+		q := first.Queue
+		q.Pause(&w.turn)
+		for _, d := range w.got[first] {
+			s.Settle(&w.turn, q, []Lease{d.Lease}, Unsent)
+		}
+		s.Unsubscribe(&w.turn, first)
+		w.settleStore()
+		pasts := map[string]Past{"fresh": {}, "released": {0, true}, "failed": {1, true}, "failed twice": {2, true}}
+		for body, past := range pasts {
+			wants := func(_ *Message, p Past) bool { return p == past }
+			if got := w.browse(s, wants); got != body {
+				t.Errorf("stored %v: a browser of %v sees %q, want %q", stored, past, got, body)
+			}
+			sub, err := s.Subscribe(&w.turn, SubscribeOptions{Queue: "q", Tag: body, Prefetch: 4, Filter: wants})
+			if err != nil {
+				t.Fatal(err)
+			}
+			q.Resume(&w.turn)
+			w.settleStore()
+			if got := w.bodies(sub); got != body {
+				t.Errorf("stored %v: a consumer of %v got %q, want %q", stored, past, got, body)
+			}
+		}
+	}
+}
+
+func (w *filterWorld) browse(s *Session, wants Filter) string {
+	w.t.Helper()
+	b, err := s.Browse(&w.turn, "q", wants)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var bodies []string
+	for end := false; !end; w.settleStore() {
+		b.Next(&w.turn, 10, func(_ *Turn, list []Delivery, last bool) {
+			for _, d := range list {
+				bodies = append(bodies, string(d.Msg.Body))
+			}
+			end = last
+		})
+	}
+	return strings.Join(bodies, " ")
+}
+
 func TestFilterRefusedByStreams(t *testing.T) {
 	w, s := newFilterWorld(t, false)
 	if _, err := s.DeclareQueue(&w.turn, QueueDeclare{Name: "st", Durable: true, Args: Table{{Name: "x-queue-type", Value: "stream"}}}, nil); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.Subscribe(&w.turn, SubscribeOptions{Queue: "st", Tag: "t", Prefetch: 1, Filter: func(*Message) bool { return true }})
+	_, err := s.Subscribe(&w.turn, SubscribeOptions{Queue: "st", Tag: "t", Prefetch: 1, Filter: func(*Message, Past) bool { return true }})
 	if e, ok := err.(*Error); !ok || e.Kind != NotImplemented {
 		t.Errorf("got %v", err)
 	}

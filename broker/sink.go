@@ -42,6 +42,18 @@ type Delivery struct {
 	GroupFirst bool
 }
 
+// Past is what became of a message in its queue until now.
+type Past struct {
+	Count       uint32 // failed deliveries
+	Redelivered bool   // there were deliveries, failed or not
+}
+
+// Past is that of the message before this delivery.
+func (d *Delivery) Past() Past { return Past{d.Count, d.Redelivered} }
+
+// Filter tells whether a message with its past is wanted.
+type Filter func(*Message, Past) bool
+
 // Lease is the token of an unsettled delivery, unique per queue for the life
 // of the process; 0 is none.
 type Lease uint64
@@ -100,8 +112,9 @@ type SubscribeOptions struct {
 
 	// Filter, if set, says which messages the consumer wants; the others stay
 	// for somebody else. It runs under the queue's lock, on any goroutine: it
-	// must be quick, always say the same of a message, and not call back.
-	Filter func(*Message) bool
+	// must be quick, always say the same of a message and its past, and not
+	// call back.
+	Filter Filter
 
 	// Spread is how the queue's consumers share its messages. By SpreadHash, those
 	// with the same SpreadKey go to one consumer, which SpreadID helps to choose:

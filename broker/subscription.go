@@ -25,7 +25,7 @@ type Subscription struct {
 	exclusive bool
 	sole      bool
 	args      Table
-	filter    func(*Message) bool // nil: wants all
+	filter    Filter // nil: wants all
 	spread    Spread
 	spreadKey func(*Message) uint64
 	spreadID  uint64

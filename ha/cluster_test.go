@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	randv2 "math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -25,7 +26,7 @@ import (
 
 // patientElection keeps leaders in office on machines that are busy: three
 // nodes share this process. Most take-overs do not wait for it.
-const patientElection = 2 * time.Second
+const patientElection = 5 * time.Second
 
 var testSecret = []byte("a secret of sufficient length")
 
@@ -49,10 +50,16 @@ type cluster struct {
 	addrs []string
 }
 
-// freeAddress reserves a port for a node that comes and goes.
+// freeAddress returns the address of a node that comes and goes. It is on a
+// loopback address of its own where there are such, as any connection of any
+// process may take a port of 127.0.0.1 while the node is away.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	own := net.IPv4(127, byte(1+randv2.IntN(254)), byte(randv2.IntN(256)), byte(1+randv2.IntN(254)))
+	ln, err := net.Listen("tcp", net.JoinHostPort(own.String(), "0"))
+	if err != nil {
+		ln, err = net.Listen("tcp", "127.0.0.1:0")
+	}
 	must(t, err)
 	defer ln.Close()
 	return ln.Addr().String()

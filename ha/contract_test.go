@@ -69,6 +69,7 @@ func newReplicas(t *testing.T) *replicas {
 		r.nodes, r.addrs = append(r.nodes, n), append(r.addrs, n.addr)
 	}
 	t.Cleanup(func() {
+		r.stopAll() // a test that failed half-way closed nothing
 		r.ending.Wait()
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -105,6 +106,7 @@ func (r *replicas) open() broker.Store {
 
 func (r *replicas) start(n *replica) {
 	r.t.Helper()
+	n.peers, n.log, n.store = nil, nil, nil
 	var err error
 	n.peers, err = ListenPeers(PeerOptions{Bind: n.addr, Secret: testSecret, Logger: quiet})
 	must(r.t, err)
@@ -202,6 +204,7 @@ type activeStore struct {
 }
 
 func (s *activeStore) Recover() (*broker.Recovered, error) {
+	timeout := time.After(deadline)
 	for {
 		for _, n := range s.replicas.nodes {
 			select {
@@ -214,8 +217,8 @@ func (s *activeStore) Recover() (*broker.Recovered, error) {
 			}
 		}
 		select {
-		case <-s.replicas.t.Context().Done():
-			return nil, errors.New("the test ended")
+		case <-timeout:
+			return nil, errors.New("no node became active")
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -223,13 +226,38 @@ func (s *activeStore) Recover() (*broker.Recovered, error) {
 
 // Close stops all nodes, the active one first.
 func (s *activeStore) Close() error {
-	err := s.Store.Close()
-	_ = s.replicas.active.peers.Close()
-	for _, n := range s.replicas.nodes {
-		if n != s.replicas.active {
-			_ = n.peers.Close()
-			_ = n.store.Close() // it may have come to lead and lost that again
+	err := s.replicas.active.stop()
+	s.replicas.stopAll()
+	return err
+}
+
+// stopAll stops the nodes that run.
+func (r *replicas) stopAll() {
+	for _, n := range r.nodes {
+		_ = n.stop() // it may have come to lead and lost that again
+	}
+}
+
+// stop closes what start opened, once. A store whose log has failed would wait
+// for commits that never come, in a process that ends: only its log is closed.
+func (n *replica) stop() error {
+	peers, log, store := n.peers, n.log, n.store
+	n.peers, n.log, n.store = nil, nil, nil
+	var err error
+	if store != nil {
+		closed := make(chan error, 1)
+		go func() { closed <- store.Close() }()
+		select {
+		case err = <-closed:
+		case <-log.failed:
+			err = log.err()
 		}
+	}
+	if log != nil {
+		_ = log.Close() // the store has, unless it was given up
+	}
+	if peers != nil {
+		_ = peers.Close()
 	}
 	return err
 }

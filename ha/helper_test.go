@@ -14,7 +14,7 @@ import (
 )
 
 // deadline bounds every wait of a test; none is expected to come near it.
-const deadline = 30 * time.Second
+const deadline = time.Minute
 
 // recorder is an Applier that remembers what it was given.
 type recorder struct {

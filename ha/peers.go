@@ -256,7 +256,7 @@ func (p *Peers) Dial(address raft.ServerAddress, timeout time.Duration) (net.Con
 	if !p.track(nc) {
 		return nil, net.ErrClosed
 	}
-	return &peerConn{c.(*tls.Conn), func() { p.forget(nc) }}, nil
+	return &raftConn{peerConn: peerConn{c.(*tls.Conn), func() { p.forget(nc) }}}, nil
 }
 
 func (p *Peers) dial(ctx context.Context, address string, purpose byte) (net.Conn, error) {
@@ -401,6 +401,38 @@ type peerConn struct {
 func (c *peerConn) Close() error {
 	c.forget()
 	return nil
+}
+
+// minSpeed is what a link between nodes, and the disk behind it, must manage in
+// bytes per second. A request that raft repeats from its beginning because it
+// was too large for its deadline would never get through.
+const minSpeed = 256 << 10
+
+// raftConn is a connection that raft has dialled. A deadline is for the answer
+// to a small request: it is put off by the time that what is written takes at
+// minSpeed. One goroutine uses it at a time.
+type raftConn struct {
+	peerConn
+	patience time.Duration // of the last deadline; 0: none
+	written  int64         // bytes since
+}
+
+func (c *raftConn) SetDeadline(t time.Time) error {
+	c.patience, c.written = 0, 0
+	if !t.IsZero() {
+		c.patience = time.Until(t)
+	}
+	return c.peerConn.SetDeadline(t)
+}
+
+func (c *raftConn) Write(b []byte) (int, error) {
+	if c.written += int64(len(b)); c.patience > 0 && c.written > minSpeed/16 {
+		extra := time.Duration(c.written) * time.Second / minSpeed
+		if err := c.peerConn.SetDeadline(time.Now().Add(c.patience + extra)); err != nil {
+			return 0, err
+		}
+	}
+	return c.peerConn.Write(b)
 }
 
 // Accept implements raft.StreamLayer.

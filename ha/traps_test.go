@@ -3,7 +3,10 @@ package ha
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -86,6 +89,96 @@ func TestAFollowerWhoseDiskHangsCatchesUp(t *testing.T) {
 	if st := l.log.Status(); st.Role != Leader || st.Term != term {
 		t.Errorf("role %s, term %d, want the leader of term %d", st.Role, st.Term, term)
 	}
+}
+
+// slowLink forwards one connection to an address, a little at a time, and
+// returns the address to dial.
+func slowLink(t *testing.T, to string, perSecond int) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	forward := func(dst, src net.Conn) {
+		defer dst.Close()
+		defer src.Close()
+		buf := make([]byte, 16<<10)
+		for {
+			n, err := src.Read(buf)
+			if err != nil {
+				return
+			}
+			select {
+			case <-time.After(time.Duration(n) * time.Second / time.Duration(perSecond)):
+			case <-done:
+				return
+			}
+			if _, err := dst.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+	}
+	wg.Go(func() {
+		in, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		out, err := net.Dial("tcp", to)
+		if err != nil {
+			_ = in.Close()
+			return
+		}
+		wg.Go(func() { forward(out, in) })
+		forward(in, out)
+	})
+	t.Cleanup(func() {
+		close(done)
+		_ = ln.Close()
+		wg.Wait()
+	})
+	return ln.Addr().String()
+}
+
+// A request that takes longer than the deadline that raft gave it gets through
+// all the same: repeated from its beginning it never would.
+func TestLargeRequestsPassSlowLinks(t *testing.T) {
+	const size = 8 << 20
+	var ends [2]*Peers
+	for i := range ends {
+		var err error
+		ends[i], err = ListenPeers(PeerOptions{Bind: "127.0.0.1:0", Secret: testSecret, Logger: quiet})
+		must(t, err)
+	}
+	link := slowLink(t, ends[1].Advertised(), size)
+	t.Cleanup(func() { // before the link's
+		for _, p := range ends {
+			_ = p.Close()
+		}
+	})
+	received := make(chan error, 1)
+	go func() {
+		c, err := ends[1].Accept()
+		if err != nil {
+			received <- err
+			return
+		}
+		_, err = io.CopyN(io.Discard, c, size)
+		if err == nil {
+			_, err = c.Write([]byte("!"))
+		}
+		received <- err
+	}()
+	c, err := ends[0].Dial(raft.ServerAddress(link), deadline)
+	must(t, err)
+	defer c.Close()
+	must(t, c.SetDeadline(time.Now().Add(300*time.Millisecond)))
+	if _, err := c.Write(make([]byte, size)); err != nil {
+		t.Fatalf("write: %v", err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		t.Fatalf("read the answer: %v", err)
+	}
+	must(t, <-received)
 }
 
 // Raft's heartbeats go on while the leader's disk hangs, so that it would lead

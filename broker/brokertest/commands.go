@@ -288,7 +288,7 @@ func (c *call) browse() {
 	q, step, only := c.next(), int(c.number("step", 100)), c.text("only", "")
 	s := c.world.VHost().OpenSession(nil, &Recorder{})
 	defer s.Close(c.world.Turn)
-	b, err := s.Browse(c.world.Turn, q, func(m *broker.Message) bool { return strings.HasPrefix(string(m.Body), only) })
+	b, err := s.Browse(c.world.Turn, q, func(m *broker.Message, _ broker.Past) bool { return strings.HasPrefix(string(m.Body), only) })
 	c.report(err)
 	if err != nil {
 		return

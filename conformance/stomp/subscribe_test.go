@@ -189,6 +189,25 @@ func TestSTOMP26Backlog(t *testing.T) {
 	ready(t, b, q, 5000)
 }
 
+// TestSTOMP26Redelivered: a selector may ask for what was, or was not,
+// delivered before.
+func TestSTOMP26Redelivered(t *testing.T) {
+	b := either(t)
+	c, gone := open(t, b, "1.2"), open(t, b, "1.2")
+	q := unique(t)
+	gone.do("SUBSCRIBE", "", "id:first", "destination:/queue/"+q, "ack:client-individual", "prefetch-count:1")
+	c.send("SEND", "again", "destination:/queue/"+q)
+	c.send("SEND", "fresh", "destination:/queue/"+q)
+	gone.message("again")
+	gone.do("DISCONNECT", "")
+	c.do("SUBSCRIBE", "", "id:fresh", "destination:/queue/"+q, "ack:client-individual", "selector:JMSXDeliveryCount = 1")
+	c.message("fresh")
+	c.do("SUBSCRIBE", "", "id:again", "destination:/queue/"+q, "ack:client-individual", "selector:JMSRedelivered AND JMSXDeliveryCount = 2")
+	if f := c.message("again"); f.headers["redelivered"] != "true" || f.headers["subscription"] != "again" {
+		t.Errorf("got %s", f)
+	}
+}
+
 func TestSTOMP27DurableRabbitMQ(t *testing.T) {
 	b := either(t)
 	topic := "/topic/" + unique(t)

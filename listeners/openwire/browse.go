@@ -8,7 +8,7 @@ import (
 
 // browse is what a browser has still to show.
 type browse struct {
-	wants  func(*broker.Message) bool
+	wants  broker.Filter
 	queues []string
 	cursor *broker.Browser
 	busy   bool // the cursor reads
@@ -97,7 +97,7 @@ func (c *conn) browsed(n *note) {
 		d := &n.rare.list[i]
 		y := dispatch{
 			Consumer: cons.id, Destination: queueOf(d.Queue.Name()), Sequence: c.server.hub.sequence.Add(1), Now: c.turn.Now,
-			Redelivered: int32(min(d.Count, 1<<30)),
+			Redelivered: redeliveries(d.Past()),
 		}
 		if d.Msg.Exchange == broker.TopicExchange {
 			y.Original = topicOf(d.Msg.RoutingKey)

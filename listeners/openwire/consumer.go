@@ -17,7 +17,7 @@ type consumer struct {
 	sub     *broker.Subscription
 	fan     *broker.FanIn // of a consumer of several queues, instead of sub
 	browse  *browse       // of a browser, instead of both
-	passes  func(*broker.Message) bool
+	passes  broker.Filter
 	durable bool
 	inbox   string // the queue of a topic subscription that ends with the consumer; "" if none
 
@@ -70,7 +70,7 @@ func (c *conn) consume(s *wire.ConsumerInfo) (answered bool, err error) {
 	if cons.browse == nil && !allAdvisory(parts) {
 		info := *s
 		info.Header = wire.Header{}
-		c.server.hub.addConsumer(c, &info)
+		c.server.hub.addConsumer(c, &info, cons.inbox)
 	}
 	if cons.durable && s.ResponseRequired {
 		return true, c.respondLater(s.CommandID)
@@ -418,7 +418,7 @@ func (c *conn) closeConsumer(cons *consumer, lastDelivered int64) {
 	cons.closed = true
 	delete(c.consumers, cons.id)
 	c.server.hub.deafen(c, cons.id)
-	c.server.hub.removeConsumer(c, cons.id)
+	c.server.hub.removeConsumer(c, cons.id, cons.inbox)
 	c.taken = cons.ledger.TakeUpTo(c.taken[:0], cons.ledger.End())
 	for i := range c.taken {
 		u := &c.taken[i]
@@ -516,18 +516,18 @@ func (c *conn) expirePulls() {
 }
 
 // passing is what of its destination a consumer wants; nil for everything.
-func (c *conn) passing(chosen *selector.Selector, noLocal bool) func(*broker.Message) bool {
+func (c *conn) passing(chosen *selector.Selector, noLocal bool) broker.Filter {
 	b, own := c.broker, []byte(c.id.Value)
 	switch {
 	case chosen == nil && !noLocal:
 		return nil
 	case chosen == nil:
-		return func(m *broker.Message) bool { return !sentBy(m, own) }
+		return func(m *broker.Message, _ broker.Past) bool { return !sentBy(m, own) }
 	case !noLocal:
 		return filterOf(b, chosen)
 	}
-	return func(m *broker.Message) bool {
-		return !sentBy(m, own) && selects(b, chosen, m)
+	return func(m *broker.Message, past broker.Past) bool {
+		return !sentBy(m, own) && selects(b, chosen, m, past)
 	}
 }
 

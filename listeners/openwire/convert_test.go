@@ -506,12 +506,12 @@ func TestSelectors(t *testing.T) {
 			t.Fatal(err)
 		}
 		accepts := filterOf(b, s)
-		if accepts(native) != c.want || accepts(other) != c.want {
-			t.Errorf("%s: native %v, other protocol %v; want %v", c.text, accepts(native), accepts(other), c.want)
+		if accepts(native, arrived) != c.want || accepts(other, arrived) != c.want {
+			t.Errorf("%s: native %v, other protocol %v; want %v", c.text, accepts(native, arrived), accepts(other, arrived), c.want)
 		}
 	}
 	tx, _ := selector.Compile("JMSXProducerTXID = 'TX:c:3'", false)
-	if !selects(b, tx, native) {
+	if !selects(b, tx, native, arrived) {
 		t.Error("JMSXProducerTXID")
 	}
 }
@@ -529,7 +529,7 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := testing.AllocsPerRun(100, func() { selects(nil, s, m) }); n > 3 {
+	if n := testing.AllocsPerRun(100, func() { selects(nil, s, m, arrived) }); n > 3 {
 		t.Errorf("selects: %v allocations", n)
 	}
 	if n := testing.AllocsPerRun(100, func() { newMessage(sent, accept{Version: 12, Now: testNow}) }); n > 2 {
@@ -554,7 +554,7 @@ func FuzzNative(f *testing.F) {
 		m := &broker.Message{Format: broker.FormatOpen, Native: native, Body: body, TTL: broker.NoTTL}
 		b.Properties(m)
 		b.TypedBody(m)
-		selects(b, sel, m)
+		selects(b, sel, m, arrived)
 		for _, version := range []int32{1, 9, 12} {
 			d := dispatch{Destination: wire.Destination{Kind: wire.TypeQueue, Name: "q"}, Sequence: 1, GroupFirst: true}
 			appendDispatch(nil, wire.Format{Version: version}, b, &d, m)

@@ -103,7 +103,7 @@ func (c *conn) release(cons *consumer) {
 func (c *conn) dispatch(p *part, d *broker.Delivery) {
 	cons, m := p.cons, d.Msg
 	size := m.Size()
-	if cons.passes != nil && !cons.passes(m) {
+	if cons.passes != nil && !cons.passes(m, arrived) {
 		if d.Lease != 0 {
 			c.collect(d.Queue, d.Lease, broker.Accepted)
 		}
@@ -122,10 +122,7 @@ func (c *conn) put(p *part, d *broker.Delivery, counted bool) {
 	cons, m := p.cons, d.Msg
 	x := dispatch{
 		Consumer: cons.id, Sequence: c.server.hub.sequence.Add(1), Now: c.turn.Now, GroupFirst: d.GroupFirst,
-		Redelivered: int32(min(d.Count, 1<<30)),
-	}
-	if d.Redelivered && x.Redelivered == 0 {
-		x.Redelivered = 1
+		Redelivered: redeliveries(d.Past()),
 	}
 	p.address(&x, m)
 	seen := c.tellDispatched(d, &x)
@@ -137,6 +134,21 @@ func (c *conn) put(p *part, d *broker.Delivery, counted bool) {
 	before := len(c.buffer())
 	c.out = appendDispatch(c.out, c.format, c.broker, &x, m)
 	c.unseen += len(c.out) - before
+}
+
+// arrived is the past of every message for a subscription to topics: what it
+// wants is decided once, as its messages arrive. A redelivery must not make it
+// drop one that it took.
+var arrived broker.Past
+
+// redeliveries is the redeliveryCounter of a message: JMS knows no delivery
+// that does not count.
+func redeliveries(p broker.Past) int32 {
+	n := int32(min(p.Count, 1<<30))
+	if p.Redelivered && n == 0 {
+		return 1
+	}
+	return n
 }
 
 // address says which destination a consumer sees.

@@ -105,7 +105,7 @@ func (c *conn) showImages(cons *consumer, topics []broker.Destination) {
 	for _, t := range topics {
 		for _, m := range c.server.images.matching(c.core.VHost().Name(), t.Pattern()) {
 			r := c.opt.recovery(m.RoutingKey)
-			if r == nil || r.past(m, c.turn.Now) || m.TTL >= 0 && m.Received+m.TTL <= c.turn.Now || cons.passes != nil && !cons.passes(m) {
+			if r == nil || r.past(m, c.turn.Now) || m.TTL >= 0 && m.Received+m.TTL <= c.turn.Now || cons.passes != nil && !cons.passes(m, arrived) {
 				continue
 			}
 			c.deliver(&broker.Delivery{Sub: cons.sub, Queue: cons.sub.Queue, Msg: m, Offset: imageOffset})

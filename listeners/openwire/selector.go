@@ -9,23 +9,27 @@ import (
 )
 
 // filterOf is the filter of a subscription with a selector.
-func filterOf(b *broker.Broker, s *selector.Selector) func(*broker.Message) bool {
-	return func(m *broker.Message) bool { return selects(b, s, m) }
+func filterOf(b *broker.Broker, s *selector.Selector) broker.Filter {
+	return func(m *broker.Message, past broker.Past) bool { return selects(b, s, m, past) }
 }
 
-// selects reports whether a selector accepts a message.
-func selects(b *broker.Broker, s *selector.Selector, m *broker.Message) bool {
+// selects reports whether a selector accepts a message with its past.
+func selects(b *broker.Broker, s *selector.Selector, m *broker.Message, past broker.Past) bool {
 	n, ok := viewOf(m)
 	if !ok {
-		return s.Matches((&foreignFields{broker: b, message: m}).lookup)
+		return s.Matches((&foreignFields{broker: b, message: m, past: past}).lookup)
 	}
-	f := nativeFields{native: n, message: m}
+	f := nativeFields{native: n, message: m, past: past}
 	return s.Matches(f.lookup)
 }
 
 // core are the headers that every message of the core has.
-func core(m *broker.Message, name string) (v selector.Value, ok bool) {
+func core(m *broker.Message, past broker.Past, name string) (v selector.Value, ok bool) {
 	switch name {
+	case "JMSRedelivered":
+		return selector.BoolValue(redeliveries(past) > 0), true
+	case "JMSXDeliveryCount":
+		return selector.IntValue(int64(redeliveries(past)) + 1), true
 	case "JMSPriority":
 		if m.Format != broker.FormatOpen && m.Priority == 0 {
 			return selector.IntValue(jmsPriority), true
@@ -47,12 +51,13 @@ func core(m *broker.Message, name string) (v selector.Value, ok bool) {
 type nativeFields struct {
 	native
 	message *broker.Message
+	past    broker.Past
 	decoded *wire.Message // all of it, for what is rarely asked for
 }
 
 func (f *nativeFields) lookup(name string) selector.Value {
 	if len(name) > 3 && name[:3] == "JMS" {
-		if v, ok := core(f.message, name); ok {
+		if v, ok := core(f.message, f.past, name); ok {
 			return v
 		}
 		if v, ok := f.header(name); ok {
@@ -74,7 +79,7 @@ func (f *nativeFields) header(name string) (v selector.Value, ok bool) {
 	case "JMSDestination":
 		w := walker{b: f.head[f.destinationAt:]}
 		return address(w.destination()), true
-	case "JMSMessageID", "JMSXUserID", "JMSXProducerTXID", "JMSRedelivered", "JMSXDeliveryCount":
+	case "JMSMessageID", "JMSXUserID", "JMSXProducerTXID":
 		return f.rare(name), true
 	}
 	return v, false
@@ -111,8 +116,7 @@ func (f *nativeFields) described(name string) selector.Value {
 	return optional(w.string()) // JMSType
 }
 
-// rare finds what takes decoding. Redeliveries are the delivery's, which a
-// filter does not know: it always says the same of a message.
+// rare finds what takes decoding.
 func (f *nativeFields) rare(name string) selector.Value {
 	if f.decoded == nil {
 		w, err := f.decode(nil)
@@ -126,16 +130,13 @@ func (f *nativeFields) rare(name string) selector.Value {
 		return selector.StringValue(f.decoded.MessageID.String())
 	case "JMSXUserID":
 		return nonEmpty(f.decoded.UserID)
-	case "JMSXProducerTXID":
+	default: // JMSXProducerTXID
 		tx := f.decoded.OriginalTransactionID
 		if tx.IsNull() {
 			tx = f.decoded.TransactionID
 		}
 		return nonEmpty(tx.String())
-	case "JMSRedelivered":
-		return selector.BoolValue(false)
 	}
-	return selector.IntValue(1) // JMSXDeliveryCount
 }
 
 func optional(b []byte) selector.Value {
@@ -187,12 +188,13 @@ func primitive(v wire.Primitive) selector.Value {
 type foreignFields struct {
 	broker  *broker.Broker
 	message *broker.Message
+	past    broker.Past
 	decoded *wire.Message
 	props   wire.Map
 }
 
 func (f *foreignFields) lookup(name string) selector.Value {
-	if v, ok := core(f.message, name); ok {
+	if v, ok := core(f.message, f.past, name); ok {
 		return v
 	}
 	if f.decoded == nil {
@@ -220,10 +222,6 @@ func (f *foreignFields) lookup(name string) selector.Value {
 		return selector.StringValue(w.MessageID.String())
 	case "JMSXUserID":
 		return nonEmpty(w.UserID)
-	case "JMSRedelivered":
-		return selector.BoolValue(false)
-	case "JMSXDeliveryCount":
-		return selector.IntValue(1)
 	}
 	v, _ := f.props.Get(name)
 	return primitive(v)

@@ -7,9 +7,10 @@ import (
 )
 
 // skips reports whether the subscription wants nothing of a delivery of a queue
-// of its own.
+// of its own. That is decided once, as messages arrive: a redelivery must not
+// make it drop one that it took.
 func (src *source) skips(d *broker.Delivery) bool {
-	return src.passes != nil && !src.passes(d.Msg)
+	return src.passes != nil && !src.passes(d.Msg, broker.Past{})
 }
 
 // choose finds out which messages a subscription wants: those that its selector
@@ -19,7 +20,7 @@ func (c *conn) choose(w *wish) {
 	b, s := c.broker, w.selector
 	if string(w.frame.Get("activemq.noLocal")) != "true" && string(w.frame.Get("no-local")) != "true" {
 		if s != nil {
-			w.wants = func(m *broker.Message) bool { return s.Matches(properties(b, m).lookup) }
+			w.wants = func(m *broker.Message, past broker.Past) bool { return s.Matches(properties(b, m, past).lookup) }
 		}
 		return
 	}
@@ -27,8 +28,8 @@ func (c *conn) choose(w *wish) {
 		c.origin = randomText()[:originBytes]
 	}
 	origin := c.origin
-	w.wants = func(m *broker.Message) bool {
-		return !sentBy(m, origin) && (s == nil || s.Matches(properties(b, m).lookup))
+	w.wants = func(m *broker.Message, past broker.Past) bool {
+		return !sentBy(m, origin) && (s == nil || s.Matches(properties(b, m, past).lookup))
 	}
 }
 
@@ -36,11 +37,12 @@ func (c *conn) choose(w *wish) {
 type messageProperties struct {
 	broker  *broker.Broker
 	message *broker.Message
+	past    broker.Past
 	decoded *broker.Properties // of a message of another protocol, once it is needed
 }
 
-func properties(b *broker.Broker, m *broker.Message) *messageProperties {
-	return &messageProperties{broker: b, message: m}
+func properties(b *broker.Broker, m *broker.Message, past broker.Past) *messageProperties {
+	return &messageProperties{broker: b, message: m, past: past}
 }
 
 // lookup finds a header of JMS or of the message's own.
@@ -61,6 +63,12 @@ func (p *messageProperties) lookup(name string) selector.Value {
 			return selector.IntValue(0)
 		}
 		return selector.IntValue(m.Received + m.TTL)
+	case "JMSRedelivered":
+		return selector.BoolValue(p.past.Redelivered)
+	case "JMSXDeliveryCount":
+		return selector.IntValue(deliveries(p.past))
+	case "JMSActiveMQBrokerInTime":
+		return selector.IntValue(m.Received)
 	case "JMSDestination":
 		return jmsDestination(m)
 	case "JMSType":
@@ -75,6 +83,15 @@ func (p *messageProperties) lookup(name string) selector.Value {
 		return p.field("user-id")
 	}
 	return p.field(name)
+}
+
+// deliveries counts a message's deliveries with the one to come, as JMS does:
+// every one counts.
+func deliveries(p broker.Past) int64 {
+	if p.Redelivered {
+		return max(int64(p.Count), 1) + 1
+	}
+	return 1
 }
 
 func jmsDestination(m *broker.Message) selector.Value {

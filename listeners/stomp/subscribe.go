@@ -41,7 +41,7 @@ type consumer struct {
 type source struct {
 	delivery.Account
 	cons   *consumer
-	passes func(*broker.Message) bool // what the listener itself selects, nil for all
+	passes broker.Filter // what the listener itself selects, nil for all
 }
 
 // subscribe carries out SUBSCRIBE.

@@ -15,7 +15,7 @@ type wish struct {
 	hasID    bool
 	text     string // selector
 	selector *selector.Selector
-	wants    func(*broker.Message) bool // by selector and origin, nil for all
+	wants    broker.Filter // by selector and origin, nil for all
 	queue    broker.QueueDeclare
 	explicit bool // queue was described
 	args     broker.Table

@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long the suite waits for something that must happen.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // Opened is a store under test, opened and not yet recovered.
 type Opened struct {

@@ -574,6 +574,59 @@ final class Policies extends Scenario {
     }
 
     @Line("OW-69")
+    void selectorsSeeEarlierDeliveries() throws Exception {
+        Queue q = new ActiveMQQueue(unique());
+        Session s = auto(connect());
+        send(s, q, "twice", "once", "never");
+        String[][] failures = {{"JMSXDeliveryCount = 1", "twice"}, {"JMSXDeliveryCount = 2", "twice"}, {"JMSXDeliveryCount = 1", "once"}};
+        for (String[] x : failures) {
+            ActiveMQConnection c = connect("jms.prefetchPolicy.queuePrefetch=0");
+            expectTexts(client(c).createConsumer(q, x[0]), x[1]);
+            c.close();
+        }
+        expectDepth(q, 3);
+        String[][] chosen = {
+            {"JMSRedelivered = FALSE", "never"}, {"JMSXDeliveryCount > 2", "twice"},
+            {"JMSRedelivered = TRUE AND JMSXDeliveryCount BETWEEN 2 AND 2", "once"},
+        };
+        for (String[] x : chosen) {
+            List<Message> seen = new ArrayList<>();
+            for (var e = s.createBrowser(q, x[0]).getEnumeration(); e.hasMoreElements(); ) {
+                seen.add((Message) e.nextElement());
+            }
+            check(seen.size() == 1 && text(seen.get(0)).equals(x[1]), "browser of " + x[0] + ": " + seen);
+        }
+        for (String[] x : chosen) {
+            MessageConsumer reader = auto(connect()).createConsumer(q, x[0]);
+            expectTexts(reader, x[1]);
+            expectNone(reader);
+        }
+    }
+
+    /** What a subscription to a topic wants is decided when a message arrives: it does not lose it by failing. */
+    @Line("OW-69")
+    void durableSubscriberKeepsWhatItOnceWanted() throws Exception {
+        Topic t = new ActiveMQTopic(unique());
+        String id = unique();
+        ActiveMQConnection c = identified(id);
+        MessageConsumer first = client(c).createDurableSubscriber(t, "d", "JMSRedelivered = FALSE", false);
+        send(auto(connect()), t, "once");
+        expectTexts(first, "once");
+        c.close();
+        c = identified(id);
+        Message again = next(auto(c).createDurableSubscriber(t, "d", "JMSRedelivered = FALSE", false));
+        check(again.getJMSRedelivered() && text(again).equals("once"), "again: " + again);
+    }
+
+    private ActiveMQConnection identified(String clientId) throws JMSException {
+        ActiveMQConnection c = (ActiveMQConnection) factory(url()).createConnection();
+        later(c::close);
+        c.setClientID(clientId);
+        c.start();
+        return c;
+    }
+
+    @Line("OW-69")
     void selectorSkipsWithoutBlockingOthers() throws Exception {
         Queue q = new ActiveMQQueue(unique());
         Session s = auto(connect());
