@@ -56,6 +56,7 @@ type NodeStatus struct {
 	Cut       uint64 `json:"cut"`         // entries up to here are in its checkpoint; on a witness: in those of the full nodes
 	First     uint64 `json:"first_index"` // first entry in its log; 0: none
 	LogBytes  int64  `json:"log_bytes"`   // size of its log, without the room that files have left
+	DiskLow   bool   `json:"disk_low"`    // its disk is nearly full
 	Lag       uint64 `json:"lag_entries"` // entries that the leader has and it has not applied
 
 	Leader        string  `json:"leader"`         // name of the leader it knows, "" if none
@@ -528,6 +529,7 @@ func (l *Log) own() NodeStatus {
 		Name: l.opts.NodeID, Version: l.opts.Version, Role: Joining, Witness: l.opts.Witness,
 		Applied: l.handed.Load(), Reachable: true, Serving: l.leading.Load(),
 		Level:     l.opts.knows(),
+		DiskLow:   l.diskLow(),
 		Endpoints: l.opts.Endpoints,
 	}
 	if l.opts.Peers != nil {

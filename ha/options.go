@@ -109,7 +109,8 @@ type Options struct {
 
 	// WitnessLog bounds, in bytes, the log that a witness keeps for a full node
 	// that is away; default 4 GiB, at least 128 MiB. DiskLow is the free space in
-	// bytes below which it keeps none for anybody; 0: whatever is free.
+	// bytes below which it keeps none for anybody, and any node says that its disk
+	// is nearly full; 0: whatever is free.
 	WitnessLog int64
 	DiskLow    uint64
 

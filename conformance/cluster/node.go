@@ -93,8 +93,17 @@ type health struct {
 	Redundant int  `json:"redundant"` // voters that hold everything, the leader says
 	DiskLow   bool `json:"disk_low"`
 
+	Nodes []member `json:"nodes"` // complete on the leader only
+
 	Known   int `json:"format_level"`         // format level of its program
 	Reached int `json:"cluster_format_level"` // and of what it has
+}
+
+// member is what a leader says of a node.
+type member struct {
+	Name    string `json:"name"`
+	Lag     uint64 `json:"lag_entries"`
+	DiskLow bool   `json:"disk_low"`
 }
 
 // cluster is three nodes and the network between them and the clients.

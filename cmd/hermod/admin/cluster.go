@@ -28,7 +28,7 @@ func (s *Server) notActive() error {
 func clusterStatus(s *Server, _ *Request) (*Reply, error) {
 	st := s.node.Log.Status()
 	r := &Reply{
-		Columns: []string{"name", "address", "role", "serving", "voter", "reachable", "term", "last_index", "applied", "lag_entries", "version", "format_level"},
+		Columns: []string{"name", "address", "role", "serving", "voter", "reachable", "term", "last_index", "applied", "lag_entries", "version", "format_level", "disk_low"},
 		Rows:    [][]any{},
 	}
 	for _, n := range st.Nodes {
@@ -49,7 +49,7 @@ func clusterStatus(s *Server, _ *Request) (*Reply, error) {
 				role = "witness, " + string(n.Role)
 			}
 		}
-		r.Rows = append(r.Rows, []any{n.Name, n.Address, role, n.Serving, n.Voter, n.Reachable, n.Term, n.LastIndex, n.Applied, lag, n.Version, level})
+		r.Rows = append(r.Rows, []any{n.Name, n.Address, role, n.Serving, n.Voter, n.Reachable, n.Term, n.LastIndex, n.Applied, lag, n.Version, level, n.DiskLow})
 	}
 	return r, nil
 }
