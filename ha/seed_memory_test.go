@@ -52,7 +52,7 @@ func peak(f func()) (growth int64) {
 // in this process.
 func TestSeedingHoldsNoMessagesInMemory(t *testing.T) {
 	const (
-		backlog = 96 << 20
+		backlog = 40 << 20
 		bound   = backlog / 2
 	)
 	c := newTrio(t)
