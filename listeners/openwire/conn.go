@@ -14,7 +14,6 @@ type Server struct {
 	broker *broker.Broker
 	hub    hub
 	last   lastSent
-	images images
 }
 
 // NewServer makes a server over a broker that has recovered. t is of the
