@@ -142,18 +142,23 @@ func (q *Queue) deadLetterOne(t *Turn, cfg *QueueConfig, p *plan, rt *routing, c
 	if c.stored() {
 		p.batch.Settles = append(p.batch.Settles, StoreSettle{q.base + LaneID(c.level), c.seq, 1})
 	}
+	kept := q.offerDead(t, cfg, p, rt, c)
+	q.vhost.deaths.tell(t, Dead{Queue: q, Msg: c.msg, Reason: c.reason, Kept: kept})
+}
+
+// offerDead reports whether some queue takes the message.
+func (q *Queue) offerDead(t *Turn, cfg *QueueConfig, p *plan, rt *routing, c *corpse) (kept bool) {
 	v := q.vhost
 	if !cfg.DeadLetterSet {
 		to := c.to
 		if to == "" {
 			to = cfg.fallback(c)
 		}
-		q.deadLetterTo(t, p, to, c)
-		return
+		return q.deadLetterTo(t, p, to, c)
 	}
 	ex := v.exchange(cfg.DeadLetterExchange)
 	if ex == nil {
-		return
+		return false
 	}
 	m := q.deadMessage(t, cfg, c)
 	var extra []string
@@ -165,22 +170,25 @@ func (q *Queue) deadLetterOne(t *Turn, cfg *QueueConfig, p *plan, rt *routing, c
 		if c.reason != DeathRejected && cyclic(m.Notes.Deaths, target.name) {
 			continue
 		}
-		p.offer(t, m, target, 0, false)
+		if !p.offer(t, m, target, 0, false) {
+			kept = true
+		}
 	}
+	return kept
 }
 
 // deadLetterTo adds one message to a plan for a queue of that name; "" drops
 // it, and so does the queue it comes from.
-func (q *Queue) deadLetterTo(t *Turn, p *plan, to string, c *corpse) {
+func (q *Queue) deadLetterTo(t *Turn, p *plan, to string, c *corpse) (kept bool) {
 	if to == "" || to == q.name {
-		return
+		return false
 	}
 	target := q.vhost.deadLetterQueue(t, to)
 	if target == nil {
-		return
+		return false
 	}
 	cfg := QueueConfig{DeadLetterKey: to, DeadLetterKeySet: true}
-	p.offer(t, q.deadMessage(t, &cfg, c), target, 0, false)
+	return !p.offer(t, q.deadMessage(t, &cfg, c), target, 0, false)
 }
 
 // deadMessage is the message as it leaves q for the dead-letter exchange.

@@ -158,6 +158,7 @@ func (q *Queue) bury(level int, e entry, reason DeathReason) {
 func (q *Queue) buryAs(c corpse) {
 	q.stats.died(c.reason)
 	if !q.cfg.deadLetters(&c) {
+		q.dropped(&c.entry, c.reason)
 		q.forget(c.level, &c.entry)
 		return
 	}

@@ -133,6 +133,7 @@ func (q *Queue) settleInto(t *Turn, s *Session, p *plan, leases []Lease, o Outco
 			continue
 		default:
 			q.stats.died(DeathRejected)
+			q.dropped(&c.entry, DeathRejected)
 		}
 		if gone.stored() && q.stream == nil {
 			p.batch.Settles = append(p.batch.Settles, StoreSettle{q.base + LaneID(gone.level), gone.seq, 1})

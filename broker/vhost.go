@@ -21,6 +21,7 @@ type VHost struct {
 	retained  retained
 	prepared  preparedSet
 	watches   watches
+	deaths    deathWatch
 
 	mu               sync.Mutex // serialises all changes of topology
 	meta             map[*Queue]*queueMeta

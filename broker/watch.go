@@ -68,6 +68,11 @@ func (v *VHost) QueuesMatching(pattern string) []string {
 // the broker.
 var privatePrefixes = []string{"amq.", "mqtt-subscription-", "stomp-subscription-", "sns-subscription-"}
 
+// Private reports whether q is meant for one reader, and names with wildcards
+// never stand for it: an exclusive queue, a stream, or the queue of a subscription
+// to topics.
+func (q *Queue) Private() bool { return !q.wildcards() }
+
 // wildcards reports whether names with wildcards stand for q: not if it is
 // exclusive, a stream, or the queue of a subscription to topics, whose messages
 // are meant for one reader.

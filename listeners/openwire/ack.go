@@ -148,7 +148,7 @@ func (c *conn) poison(cons *consumer, s *wire.MessageAck) {
 		}
 	}
 	for i := range c.taken {
-		c.tellEnd(toldDead, &c.taken[i])
+		c.tellEnd(toldConsumed, &c.taken[i])
 		c.giveUp(cons, &c.taken[i], cause)
 	}
 }

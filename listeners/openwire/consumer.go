@@ -70,7 +70,7 @@ func (c *conn) consume(s *wire.ConsumerInfo) (answered bool, err error) {
 	if cons.browse == nil && !allAdvisory(parts) {
 		info := *s
 		info.Header = wire.Header{}
-		c.server.hub.addConsumer(c, &info)
+		c.server.hub.addConsumer(c, &info, cons.inbox)
 	}
 	if cons.durable && s.ResponseRequired {
 		return true, c.respondLater(s.CommandID)
@@ -418,7 +418,7 @@ func (c *conn) closeConsumer(cons *consumer, lastDelivered int64) {
 	cons.closed = true
 	delete(c.consumers, cons.id)
 	c.server.hub.deafen(c, cons.id)
-	c.server.hub.removeConsumer(c, cons.id)
+	c.server.hub.removeConsumer(c, cons.id, cons.inbox)
 	c.taken = cons.ledger.TakeUpTo(c.taken[:0], cons.ledger.End())
 	for i := range c.taken {
 		u := &c.taken[i]

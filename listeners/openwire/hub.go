@@ -39,7 +39,17 @@ type community struct {
 	listeners []*listener
 	curious   int // of them, those who want to hear of more than temporary destinations
 
+	vhost   *broker.VHost
+	inboxes map[string]*inbox // of consumers of topics, by queue
+	unwatch func()            // ends telling of what the core does by itself; nil if nobody asks for it
+
 	watched atomic.Uint32 // families of advisories that listeners may want; read without hub.mu
+}
+
+// inbox is the queue of a consumer of topics.
+type inbox struct {
+	consumer  wire.ConsumerID
+	discarded int32 // messages for which it had no room
 }
 
 // member is a connection as others see it.
@@ -71,15 +81,16 @@ func (h *hub) init(t *broker.Turn) {
 }
 
 // room returns the community of a virtual host. h.mu is held.
-func (h *hub) room(vhost string) *community {
-	r := h.rooms[vhost]
-	if r == nil {
+func (h *hub) room(v *broker.VHost) *community {
+	r := h.rooms[v.Name()]
+	if r == nil || r.vhost != v {
 		r = &community{
+			vhost: v, inboxes: make(map[string]*inbox),
 			members: make(map[wire.ConnectionID]*member), clients: make(map[string]*member), arrivals: make(map[wire.ConnectionID]*conn),
 			temps: make(map[wire.Destination]wire.ConnectionID), consumers: make(map[wire.ConsumerID]*wire.ConsumerInfo),
 			producers: make(map[wire.ProducerID]*wire.ProducerInfo), counts: make(map[wire.Destination]*headcount),
 		}
-		h.rooms[vhost] = r
+		h.rooms[v.Name()] = r
 	}
 	return r
 }
@@ -90,7 +101,7 @@ func (h *hub) enter(c *conn) (wait bool, err error) {
 	info := c.login
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	r := h.room(c.core.VHost().Name())
+	r := h.room(c.core.VHost())
 	if old := r.members[info.ConnectionID]; old != nil {
 		if earlier := r.arrivals[info.ConnectionID]; earlier != nil && earlier != c {
 			earlier.link.Post(transport.Event{Kind: eventEnter}) // it comes too late itself
@@ -137,7 +148,7 @@ func (h *hub) leave(c *conn) {
 	}
 	clear(r.listeners[len(kept):])
 	r.listeners = kept
-	r.rewatch()
+	h.rewatch(r)
 	h.mu.Unlock()
 	for id := range c.producers {
 		h.removeProducer(c, id)
@@ -203,8 +214,11 @@ func (r *community) tidy(d wire.Destination) {
 }
 
 // addConsumer and the three that follow keep the counts that advisories tell.
-func (h *hub) addConsumer(c *conn, info *wire.ConsumerInfo) {
+func (h *hub) addConsumer(c *conn, info *wire.ConsumerInfo, queue string) {
 	h.mu.Lock()
+	if queue != "" {
+		c.room.inboxes[queue] = &inbox{consumer: info.ConsumerID}
+	}
 	if c.room.consumers[info.ConsumerID] == nil {
 		c.room.count(info.Destination).consumers++
 	}
@@ -214,8 +228,9 @@ func (h *hub) addConsumer(c *conn, info *wire.ConsumerInfo) {
 	h.advise(&c.turn, c.room, consumerAdvice(info.Destination, info, n))
 }
 
-func (h *hub) removeConsumer(c *conn, id wire.ConsumerID) {
+func (h *hub) removeConsumer(c *conn, id wire.ConsumerID, queue string) {
 	h.mu.Lock()
+	delete(c.room.inboxes, queue)
 	info := c.room.consumers[id]
 	if info == nil {
 		h.mu.Unlock()
@@ -289,7 +304,7 @@ func (h *hub) listen(c *conn, id wire.ConsumerID, patterns []string) {
 	if l.curious {
 		r.curious++
 	}
-	r.rewatch()
+	h.rewatch(r)
 	for d, owner := range r.temps {
 		list = append(list, tempAdvice(owner, d, wire.DestinationAdd))
 	}
@@ -327,7 +342,7 @@ func (h *hub) deafen(c *conn, id wire.ConsumerID) {
 			if l.curious {
 				c.room.curious--
 			}
-			c.room.rewatch()
+			h.rewatch(c.room)
 			return
 		}
 	}

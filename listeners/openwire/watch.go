@@ -22,6 +22,7 @@ const (
 	toldSlowConsumer
 	toldFastProducer
 	toldFull
+	toldDiscarded
 )
 
 // families are the words behind the prefix of each family's topics; then come
@@ -29,6 +30,7 @@ const (
 var families = map[family]string{
 	toldDelivered: "MessageDelivered", toldDispatched: "MessageDispatched", toldConsumed: "MessageConsumed", toldDead: "MessageDLQd",
 	toldExpired: "Expired", toldNoConsumer: "NoConsumer", toldSlowConsumer: "SlowConsumer", toldFastProducer: "FastProducer", toldFull: "FULL",
+	toldDiscarded: "MessageDiscarded",
 }
 
 // perMessage are the families that tell of every message. Whoever listens to
@@ -65,12 +67,60 @@ func leads(pattern, words []string) bool {
 }
 
 // rewatch notes what anybody listens to. hub.mu is held.
-func (r *community) rewatch() {
+func (h *hub) rewatch(r *community) {
 	var all family
 	for _, l := range r.listeners {
 		all |= l.families
 	}
 	r.watched.Store(uint32(all))
+	switch {
+	case all&ofDeaths != 0 && r.unwatch == nil:
+		r.unwatch = r.vhost.WatchDeaths(func(t *broker.Turn, d broker.Dead) { h.tellDead(t, r, d) })
+	case all&ofDeaths == 0 && r.unwatch != nil:
+		r.unwatch()
+		r.unwatch = nil
+	}
+}
+
+// ofDeaths are the families that tell of what the core does by itself.
+const ofDeaths = toldDead | toldExpired | toldDiscarded
+
+// tellDead makes the advisories about a message that a queue gave up, by
+// whatever protocol it came or was rejected.
+func (h *hub) tellDead(t *broker.Turn, r *community, dead broker.Dead) {
+	if dead.Msg == nil {
+		return // dropped unread: there is nothing to tell of
+	}
+	d := queueOf(dead.Queue.Name())
+	if dead.Queue.Private() && dead.Msg.Exchange == broker.TopicExchange {
+		d = topicOf(dead.Msg.RoutingKey)
+	}
+	told := func(f family, more ...wire.Entry) {
+		if r.watched.Load()&uint32(f) != 0 {
+			h.tellOf(t, r, f, d, outline(dead.Msg, d, h.sequence.Add(1)), more...)
+		}
+	}
+	if dead.Reason == broker.DeathExpired {
+		told(toldExpired)
+	}
+	if dead.Kept {
+		told(toldDead)
+	} else if dead.Reason == broker.DeathMaxLen {
+		told(toldDiscarded, h.discarded(r, dead.Queue.Name())...)
+	}
+}
+
+// discarded counts a message that was dropped for want of room in the queue of
+// a consumer of topics, and says whose it was and how many there were.
+func (h *hub) discarded(r *community, queue string) []wire.Entry {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	x := r.inboxes[queue]
+	if x == nil {
+		return nil
+	}
+	x.discarded++
+	return []wire.Entry{{Name: "consumerId", Value: x.consumer.String()}, {Name: "discardedCount", Value: x.discarded}}
 }
 
 // watched reports whether somebody may listen to advisories of a family.
@@ -80,14 +130,22 @@ func (c *conn) watched(f family) bool {
 
 // tell makes an advisory of a family about a destination.
 func (c *conn) tell(f family, d wire.Destination, data wire.Structure, properties ...wire.Entry) {
-	c.server.hub.advise(&c.turn, c.room, &advice{family: f, topic: advisoryPrefix + families[f] + "." + kindWord(d) + d.Name, data: data, properties: properties})
+	c.server.hub.tell(&c.turn, c.room, f, d, data, properties)
+}
+
+func (h *hub) tell(t *broker.Turn, r *community, f family, d wire.Destination, data wire.Structure, properties []wire.Entry) {
+	h.advise(t, r, &advice{family: f, topic: advisoryPrefix + families[f] + "." + kindWord(d) + d.Name, data: data, properties: properties})
 }
 
 // tellOf makes an advisory about a message.
 func (c *conn) tellOf(f family, d wire.Destination, m *wire.Message) {
-	c.tell(f, d, m,
-		wire.Entry{Name: "orignalMessageId", Value: m.MessageID.String()}, // so spelled by ActiveMQ
-		wire.Entry{Name: "originalDestination", Value: m.Destination.String()})
+	c.server.hub.tellOf(&c.turn, c.room, f, d, m)
+}
+
+func (h *hub) tellOf(t *broker.Turn, r *community, f family, d wire.Destination, m *wire.Message, more ...wire.Entry) {
+	h.tell(t, r, f, d, m, append(more,
+		wire.Entry{Name: "orignalMessageId", Value: m.MessageID.String()}, // both so spelled by ActiveMQ
+		wire.Entry{Name: "orignalDestination", Value: m.Destination.String()}))
 }
 
 // outline is a message without its body.
@@ -122,7 +180,7 @@ func (c *conn) consumed(d wire.Destination) bool {
 }
 
 // keptFor are the families for which an outline is kept with a delivery.
-const keptFor = toldConsumed | toldDead | toldExpired
+const keptFor = toldConsumed | toldExpired
 
 // tellDispatched makes the advisories about a delivery, and returns what those
 // about its end will tell; nil if nobody listens.

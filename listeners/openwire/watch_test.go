@@ -4,11 +4,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/broker/brokertest"
 	"github.com/hermodmq/hermod/listeners/openwire/wire"
 )
 
 func TestFamiliesOf(t *testing.T) {
-	const flow = toldDead | toldExpired | toldNoConsumer | toldSlowConsumer | toldFastProducer | toldFull
+	const flow = toldDead | toldExpired | toldNoConsumer | toldSlowConsumer | toldFastProducer | toldFull | toldDiscarded
 	for pattern, want := range map[string]family{
 		"ActiveMQ.Advisory.TempQueue":                0,
 		"ActiveMQ.Advisory.Queue":                    0,
@@ -86,4 +88,68 @@ func TestSlowConsumersAreToldOf(t *testing.T) {
 		t.Errorf("%s: %+v", d.Destination, d.Message.Data)
 	}
 	one.quiet()
+}
+
+// TestDeathsAreToldOf: OW-55. What queues give up by themselves: too old, too
+// many, rejected by another protocol's client.
+func TestDeathsAreToldOf(t *testing.T) {
+	w := newWorld(t, Options{PendingLimits: []PendingLimit{{Topic: "few.>", Messages: 2}}})
+	all, c := w.open("all", nil), w.open("a", nil)
+	all.consume(1, wire.Destination{Kind: wire.TypeTopic, Name: "ActiveMQ.Advisory.>"}, nil)
+	told := func(topic, id string) *wire.Message {
+		t.Helper()
+		for {
+			d := expect[*wire.MessageDispatch](all)
+			if d.Destination.Name != topic {
+				continue
+			}
+			if got, _, _ := wire.Property(d.Message.Properties, "orignalMessageId"); got != id {
+				t.Errorf("%s: told of %v, want %s", topic, got, id)
+			}
+			return d.Message
+		}
+	}
+	q := queueNamed("q")
+	kept, dropped := c.message(q, "kept"), c.message(q, "dropped")
+	dropped.Persistent = false
+	for _, m := range []*wire.Message{kept, dropped} {
+		m.Expiration = w.now.UnixMilli() + 1000
+		c.call(m)
+	}
+	w.tick(2 * time.Second)
+	told("ActiveMQ.Advisory.Expired.Queue.q", kept.MessageID.String())
+	told("ActiveMQ.Advisory.MessageDLQd.Queue.q", kept.MessageID.String())
+	told("ActiveMQ.Advisory.Expired.Queue.q", dropped.MessageID.String())
+
+	topic := wire.Destination{Kind: wire.TypeTopic, Name: "few.t"}
+	c.consume(1, topic, func(i *wire.ConsumerInfo) { i.PrefetchSize = 1 })
+	var ids []string
+	for range 5 { // one is out, two wait
+		m := c.message(topic, "x")
+		ids = append(ids, m.MessageID.String())
+		c.call(m)
+	}
+	for n := range 2 {
+		m := told("ActiveMQ.Advisory.MessageDiscarded.Topic.few.t", ids[1+n])
+		whose, _, _ := wire.Property(m.Properties, "consumerId")
+		if many, _, _ := wire.Property(m.Properties, "discardedCount"); many != int32(n+1) || whose != c.consumerID(1).String() {
+			t.Errorf("%v of %v", many, whose)
+		}
+	}
+
+	// Another protocol's client rejects.
+	other := c.message(q, "other")
+	c.call(other)
+	sink := &brokertest.Recorder{}
+	s := w.b.VHost("/").OpenSession(nil, sink)
+	if err := s.Get(w.turn(), "q", false, 1); err != nil {
+		t.Fatal(err)
+	}
+	d := sink.Take()[0].Delivery
+	s.Settle(w.turn(), d.Queue, []broker.Lease{d.Lease}, broker.Rejected)
+	told("ActiveMQ.Advisory.MessageDLQd.Queue.q", other.MessageID.String())
+	all.call(&wire.RemoveInfo{ObjectID: all.consumerID(1), LastDeliveredSequenceID: -1})
+	if w.server.hub.rooms["/"].unwatch != nil {
+		t.Error("the core is watched for nobody")
+	}
 }

@@ -12,6 +12,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 
 import javax.jms.DeliveryMode;
@@ -456,7 +457,7 @@ final class Failover extends Scenario {
         Map<String, Long> before = settled();
         AtomicInteger opened = churn(q, held, seconds, n -> {
             if (seconds >= 120) {
-                System.out.printf("churn: %d opened, %s, before %s%n", n, Broker.usage(), before);
+                System.out.printf("churn: %d opened, the slowest in %d ms, %s, before %s%n", n, slowest.getAndSet(0), Broker.usage(), before);
             }
         });
         eventually("goroutines and memory come back", () -> {
@@ -468,6 +469,9 @@ final class Failover extends Scenario {
         check(opened.get() > held, "only " + opened + " connections in " + seconds + " s");
         System.out.printf("    %d connections in %d s, %d held; before %s, after %s%n", opened.get(), seconds, held, before, Broker.usage());
     }
+
+    /** What opening a connection took at most since this was last printed, ms. */
+    private final AtomicLong slowest = new AtomicLong();
 
     private interface Watch {
         void look(int opened) throws Exception;
@@ -541,12 +545,13 @@ final class Failover extends Scenario {
     }
 
     /** Opens the nth connection, does a little with it, and closes the oldest if there are enough. */
-    private static void comeAndGo(Deque<ActiveMQConnection> ring, Queue q, int n, int held, AtomicReference<Throwable> failure) throws Exception {
-        ActiveMQConnection c = (ActiveMQConnection) factory(url()).createConnection();
+    private void comeAndGo(Deque<ActiveMQConnection> ring, Queue q, int n, int held, AtomicReference<Throwable> failure) throws Exception {
         long born = System.nanoTime();
+        ActiveMQConnection c = (ActiveMQConnection) factory(url()).createConnection();
         c.setExceptionListener(e -> failure.compareAndSet(null, new AssertionError("connection " + n + " broke, "
                 + (System.nanoTime() - born) / 1_000_000 + " ms old", e)));
         c.start();
+        slowest.accumulateAndGet((System.nanoTime() - born) / 1_000_000, Math::max);
         ring.add(c);
         Session s = n % 3 == 0 ? transacted(c) : auto(c);
         if (n % 2 == 0) {
