@@ -98,8 +98,10 @@ func (q *Queue) endKept(p *slot) {
 }
 
 // recoverLeases hides the messages of a lane whose leases are in the store.
-// Those that ran out meanwhile come back with the first tick.
-func (q *Queue) recoverLeases(l *lane, list []StoreLease) {
+// Those that ran out meanwhile come back with the first tick. The clock may be
+// another node's than the one that lent: none is held for longer than its
+// receiver had it at most.
+func (q *Queue) recoverLeases(t *Turn, l *lane, list []StoreLease) {
 	if len(list) > 0 && q.cfg.LeaseGroups {
 		q.index(false)
 	}
@@ -118,7 +120,7 @@ func (q *Queue) recoverLeases(l *lane, list []StoreLease) {
 		p.since, p.nonce, p.unseen, p.kept = x.Since, x.Nonce, x.Unseen, true
 		q.leasedAt(p, lease)
 		q.lentOut(l.level, &p.entry, 0)
-		q.setDeadline(p, lease, x.Deadline)
+		q.setDeadline(p, lease, min(x.Deadline, t.Now+max(x.Deadline-x.Since, 0)))
 	}
 }
 

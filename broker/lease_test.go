@@ -255,3 +255,30 @@ func TestManyLeasesOverACrash(t *testing.T) {
 		t.Errorf("%d messages, want %d", len(seen), n/2+n/4)
 	}
 }
+
+// A node that takes over may have a clock of its own. Nobody waits longer for a
+// message than its receiver was promised at most, however far the clock is
+// behind, and what was extended keeps its extension.
+func TestLeasesOfAClockAheadEndInTime(t *testing.T) {
+	const behind = 600_000
+	for _, fifo := range []bool{false, true} {
+		w, q := lent(t, 3, fifo)
+		lend(t, w, q, 1, 30_000)
+		long := lend(t, w, q, 1, 30_000)
+		if got := q.Extend(w.Turn, token(long[0]), w.Turn.Now+90_000, fifo); got != broker.Extended {
+			t.Fatalf("fifo %v: not extended: %v", fifo, got)
+		}
+		w.Store.Commit(w.Turn, -1)
+		w.Turn.Now -= behind
+		q = again(t, w)
+		for _, step := range []struct {
+			ms  int64
+			out int
+		}{{29_000, 2}, {2_000, 1}, {58_000, 1}, {2_000, 0}} {
+			w.Advance(step.ms)
+			if _, out, _ := q.Counts(); out != step.out {
+				t.Errorf("fifo %v: %d in flight at this time, want %d", fifo, out, step.out)
+			}
+		}
+	}
+}

@@ -188,7 +188,7 @@ func (q *Queue) recover(t *Turn, lanes map[LaneID]LaneState, handed func(level i
 			l := &q.lanes[i]
 			q.recoverLane(t, l, lanes[l.id])
 			l.handed = handed(i, l.last)
-			q.recoverLeases(l, lanes[l.id].Leases)
+			q.recoverLeases(t, l, lanes[l.id].Leases)
 		}
 		q.delay.recover(lanes[q.delay.id])
 	}

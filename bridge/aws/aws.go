@@ -5,8 +5,9 @@
 package aws
 
 import (
-	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 )
@@ -35,10 +36,11 @@ func (p Protocol) ContentType() string {
 // UUID is a random identifier, version 4.
 type UUID [16]byte
 
-// NewUUID returns a new one.
+// NewUUID returns a new one. It is unique, and no secret.
 func NewUUID() UUID {
 	var u UUID
-	rand.Read(u[:])
+	binary.LittleEndian.PutUint64(u[:8], rand.Uint64())
+	binary.LittleEndian.PutUint64(u[8:], rand.Uint64())
 	return u.stamp(4)
 }
 

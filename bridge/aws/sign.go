@@ -23,7 +23,8 @@ type Signer struct {
 // a token. All of list is signed; names are in lower case and sorted.
 func (s *Signer) Sign(method, path, query string, list []Header, body []byte, now time.Time) string {
 	now = now.UTC()
-	sig := signature{Credential: Credential{Key: s.Key, Region: s.Region, Service: s.Service}, at: now, day: now.Format("20060102")}
+	sig := signature{Credential: Credential{Key: s.Key, Region: s.Region, Service: s.Service}, at: now, stamp: now.Format(dateForm)}
+	sig.day = sig.stamp[:8]
 	if s.key == nil || s.day != sig.day {
 		s.day, s.key = sig.day, newSigner(s.Secret, sig.day, s.Region, s.Service)
 	}

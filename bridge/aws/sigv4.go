@@ -60,6 +60,7 @@ type signature struct {
 	Credential
 	day       string
 	at        time.Time
+	stamp     string        // at, in the form of X-Amz-Date
 	expires   time.Duration // of a presigned request; 0 otherwise
 	headers   string        // names, separated by semicolons
 	value     string
@@ -218,19 +219,26 @@ func presigned(r *Signed) (*signature, *Error) {
 
 // fill takes the credential scope and the time.
 func (s *signature) fill(credential, stamp string) *Error {
-	parts := strings.Split(credential, "/")
-	if len(parts) != 5 || parts[4] != terminator || parts[0] == "" {
+	var parts [5]string
+	rest, more := credential, true
+	for i := 0; i < len(parts) && more; i++ {
+		parts[i], rest, more = strings.Cut(rest, "/")
+	}
+	if more || parts[4] != terminator || parts[0] == "" {
 		return incomplete("Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '" + credential + "'")
 	}
 	s.Key, s.day, s.Region, s.Service = parts[0], parts[1], parts[2], parts[3]
 	at, err := time.Parse(dateForm, stamp)
-	if err != nil {
+	if err == nil {
+		s.stamp = stamp
+	} else {
 		if at, err = time.Parse(time.RFC1123, stamp); err != nil {
 			return incomplete("Date must be in ISO-8601 'basic format'. Got '" + stamp + "'. See http://en.wikipedia.org/wiki/ISO_8601")
 		}
+		s.stamp = at.UTC().Format(dateForm)
 	}
 	s.at = at.UTC()
-	if s.at.Format("20060102") != s.day {
+	if s.stamp[:8] != s.day {
 		return &Error{Status: 403, Code: "SignatureDoesNotMatch", Shape: CoralNamespace + "InvalidSignatureException",
 			Message: "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '" + s.day + "' != '" + s.at.Format("20060102") + "', from '" + stamp + "'."}
 	}
@@ -334,7 +342,7 @@ func (k *signer) matches(s *signature, r *Signed, rawQuery bool) bool {
 
 func (s *signature) appendStringToSign(dst, sum []byte) []byte {
 	dst = append(dst, algorithm+"\n"...)
-	dst = s.at.AppendFormat(dst, dateForm)
+	dst = append(dst, s.stamp...)
 	dst = append(append(append(append(dst, '\n'), s.day...), '/'), s.Region...)
 	dst = append(append(append(dst, '/'), s.Service...), "/"+terminator+"\n"...)
 	return hex.AppendEncode(dst, sum)

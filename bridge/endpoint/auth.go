@@ -19,7 +19,7 @@ func (e *Endpoint) relaxed(c *Call) bool {
 	case AuthStrict:
 		return false
 	}
-	return c.peer.Address.IsLoopback() && !c.forwarded() && e.keyless()
+	return c.peer.Address.IsLoopback() && e.keyless() && !c.forwarded()
 }
 
 // forwarded reports whether a proxy says that it brought the request: then the

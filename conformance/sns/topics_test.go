@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sns/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 )
 
 func TestSNS01_CreateTopic(t *testing.T) {
@@ -293,4 +294,35 @@ func TestSNS48_QueuePolicyEnforced(t *testing.T) {
 	if got := *w.receive(q).Body; got != "allowed" {
 		t.Errorf("%q", got)
 	}
+}
+
+// SQS-59: of the senders that a queue's policy tells apart by aws:SourceArn, the
+// one it names gets through, by name or by pattern, and no other.
+func TestSQS59_SourceArn(t *testing.T) {
+	_, w := start(t, "aws.sns.enforce_queue_policy=true")
+	arn, stranger, q, dead := w.topic(), w.topic(), w.queue(), w.queue()
+	w.allow(dead, stranger)
+	w.subscribe(arn, "sqs", q.arn, "RawMessageDelivery", "true")
+	w.subscribe(stranger, "sqs", q.arn, "RawMessageDelivery", "true", "RedrivePolicy", `{"deadLetterTargetArn":"`+dead.arn+`"}`)
+	for i, condition := range []string{
+		`{"ArnEquals":{"aws:SourceArn":"` + arn + `"}}`,
+		`{"ArnLike":{"aws:SourceArn":"` + arnParts(arn, func(p []string) { p[3], p[5] = "*", p[5][:len(p[5])-1]+"?" }) + `"}}`,
+		`{"StringEquals":{"aws:SourceArn":"` + arn + `"}}`,
+		`{"ArnEquals":{"AWS:SourceARN":["arn:aws:sns:us-east-1:` + account + `:none","` + arn + `"]},"StringEquals":{"aws:SourceAccount":"` + account + `"}}`,
+	} {
+		policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"sns.amazonaws.com"},"Action":"sqs:SendMessage","Resource":"` +
+			q.arn + `","Condition":` + condition + `}]}`
+		_, err := w.queues.SetQueueAttributes(ctx, &sqs.SetQueueAttributesInput{QueueUrl: &q.url, Attributes: map[string]string{"Policy": policy}})
+		w.must(err)
+		allowed, refused := fmt.Sprint("allowed ", i), fmt.Sprint("refused ", i)
+		w.publish(stranger, refused)
+		if got := *w.receive(dead).Body; got != refused {
+			t.Errorf("%s: %q", condition, got)
+		}
+		w.publish(arn, allowed)
+		if got := *w.receive(q).Body; got != allowed {
+			t.Errorf("%s: %q", condition, got)
+		}
+	}
+	w.none(q)
 }

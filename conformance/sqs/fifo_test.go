@@ -250,6 +250,65 @@ func inOrder(s string, parts ...string) bool {
 	return true
 }
 
+// SQS-42: a client sees the window of five minutes end, and not before. The
+// broker's clock goes on while it is down; between the sends whose ids are the
+// same the test has three minutes of its own.
+func TestSQS42_WindowEnds(t *testing.T) {
+	ours(t)
+	dir, offsets := t.TempDir(), []string{"0s", "2m", "301s"}
+	url := map[bool]string{}
+	first := map[bool]*sqs.SendMessageOutput{}
+	for life, offset := range offsets {
+		b, err := launch(dir, "node.clock_offset="+offset)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(b.Kill)
+		at := "http://" + b.Addr("aws")
+		w := &world{t, client(t, at, root), at}
+		for _, content := range []bool{false, true} {
+			name, id := fmt.Sprint("window-", content, ".fifo"), "id"
+			if content {
+				id = ""
+			}
+			if life == 0 {
+				out, err := w.CreateQueue(ctx(), &sqs.CreateQueueInput{QueueName: &name, Attributes: pairs([]string{
+					"FifoQueue", "true", "ContentBasedDeduplication", fmt.Sprint(content)})})
+				if err != nil {
+					t.Fatal(err)
+				}
+				url[content] = *out.QueueUrl
+			}
+			url := url[content]
+			sent := w.send(url, "body", group("g", id))
+			same := first[content] != nil && *sent.MessageId == *first[content].MessageId && *sent.SequenceNumber == *first[content].SequenceNumber
+			switch offset {
+			case "0s":
+				first[content] = sent
+			case "2m":
+				if !same {
+					t.Errorf("content %v: %s is no duplicate after two minutes", content, *sent.MessageId)
+				}
+			default:
+				if same || *sent.SequenceNumber <= *first[content].SequenceNumber {
+					t.Errorf("content %v: %s %s after five minutes, the first was %s %s", content,
+						*sent.MessageId, *sent.SequenceNumber, *first[content].MessageId, *first[content].SequenceNumber)
+				}
+				if again := w.send(url, "body", group("g", id)); *again.MessageId != *sent.MessageId { // a window of its own
+					t.Errorf("content %v: no duplicate of the second message", content)
+				}
+				if got := bodies(w.collect(url, 2)); got != "body body" {
+					t.Errorf("content %v: %q in the queue", content, got)
+				}
+				if n := w.attributes(url, "All")["ApproximateNumberOfMessages"]; n != "0" {
+					t.Errorf("content %v: %s more messages", content, n)
+				}
+			}
+		}
+		b.Kill()
+	}
+}
+
 // SQS-42: duplicates by id and by content.
 func TestSQS42_Deduplication(t *testing.T) {
 	w := open(t)

@@ -2,6 +2,7 @@ package sqs
 
 import (
 	"encoding/base64"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -93,6 +94,49 @@ func TestSQS55_RateAndCancel(t *testing.T) {
 	w.until("the task is cancelled", func() bool { return *w.task(source).Status == "CANCELLED" })
 	if n := w.attributes(deadURL, "All")["ApproximateNumberOfMessages"]; n == "0" {
 		t.Error("everything moved")
+	}
+}
+
+// SQS-55: messages move at the rate asked for, to a tenth, by the broker's own
+// stamps. A machine that is busy with other things makes a move slower, never
+// faster; then it is tried again.
+func TestSQS55_Rate(t *testing.T) {
+	w := open(t)
+	const n, rate = 60, 20
+	for try := 1; ; try++ {
+		_, deadURL := w.dead(n)
+		source, target := w.arnOf(deadURL), w.queue()
+		if _, err := w.StartMessageMoveTask(ctx(), &sqs.StartMessageMoveTaskInput{
+			SourceArn: &source, DestinationArn: aws.String(w.arnOf(target)), MaxNumberOfMessagesPerSecond: aws.Int32(rate),
+		}); err != nil {
+			t.Fatal(err)
+		}
+		w.until("the task is complete", func() bool { return *w.task(source).Status == "COMPLETED" })
+		x := w.task(source)
+		if aws.ToInt32(x.MaxNumberOfMessagesPerSecond) != rate {
+			t.Errorf("%+v", x)
+		}
+		stamps := make([]int64, 0, n) // ms since the start
+		for _, m := range w.collect(target, n) {
+			at, err := strconv.ParseInt(m.Attributes["SentTimestamp"], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stamps = append(stamps, at-x.StartedTimestamp)
+		}
+		slices.Sort(stamps)
+		for i, at := range stamps {
+			if least := int64(i+1) * 1000 / rate * 9 / 10; at < least-20 {
+				t.Fatalf("message %d moved after %d ms, at %d a second not before %d", i+1, at, rate, least)
+			}
+		}
+		last := stamps[n-1]
+		if last <= n*1000/rate*11/10 {
+			return
+		}
+		if try == 8 {
+			t.Fatalf("%d messages moved in %d ms at %d a second", n, last, rate)
+		}
 	}
 }
 

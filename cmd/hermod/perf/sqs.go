@@ -88,10 +88,15 @@ func (r *sqsResult) writeText(w io.Writer) {
 	r.Cost.writeText(w, "broker", "message")
 }
 
-// sqsConn is a connection with a signer.
+// sqsConn is a connection with a signer. It dials again when the server has
+// said that it closes.
 type sqsConn struct {
+	ctx    context.Context
 	nc     net.Conn
+	stop   func() bool // ends the watch over ctx
 	in     *bufio.Reader
+	size   int  // of in
+	last   bool // the server closes behind this answer
 	host   string
 	signer aws.Signer
 	out    []byte
@@ -100,22 +105,42 @@ type sqsConn struct {
 	second int64
 }
 
+// answerLimit bounds the wait for an answer, which may be that of a long poll.
+const answerLimit = 20*time.Second + setupLimit
+
 func dialSQS(ctx context.Context, o *sqsOptions) (*sqsConn, error) {
-	d := net.Dialer{Timeout: setupLimit}
-	nc, err := d.DialContext(ctx, "tcp", o.host)
-	if err != nil {
-		return nil, err
-	}
-	size := 32 << 10
+	c := &sqsConn{ctx: ctx, size: 32 << 10, host: o.host, signer: aws.Signer{Key: o.key, Secret: o.secret, Region: o.region, Service: "sqs"}}
 	if o.mode == "poll" {
-		size = 512
+		c.size = 512
 	}
-	return &sqsConn{nc: nc, in: bufio.NewReaderSize(nc, size), host: o.host,
-		signer: aws.Signer{Key: o.key, Secret: o.secret, Region: o.region, Service: "sqs"}}, nil
+	return c, c.dial()
+}
+
+func (c *sqsConn) dial() error {
+	d := net.Dialer{Timeout: setupLimit}
+	nc, err := d.DialContext(c.ctx, "tcp", c.host)
+	if err != nil {
+		return err
+	}
+	c.nc, c.last = nc, false
+	c.in = bufio.NewReaderSize(nc, c.size)
+	c.stop = context.AfterFunc(c.ctx, func() { nc.Close() })
+	return nil
+}
+
+func (c *sqsConn) close() {
+	c.stop()
+	c.nc.Close()
 }
 
 // post sends a request.
 func (c *sqsConn) post(action string, body []byte) error {
+	if c.last {
+		c.close()
+		if err := c.dial(); err != nil {
+			return err
+		}
+	}
 	now := time.Now()
 	if now.Unix() != c.second {
 		c.second, c.stamp = now.Unix(), now.UTC().Format("20060102T150405Z")
@@ -131,6 +156,9 @@ func (c *sqsConn) post(action string, body []byte) error {
 	b = append(append(b, auth...), "\r\nContent-Length: "...)
 	b = append(strconv.AppendInt(b, int64(len(body)), 10), "\r\n\r\n"...)
 	c.out = append(b, body...)
+	if err := c.nc.SetDeadline(now.Add(answerLimit)); err != nil {
+		return err
+	}
 	_, err := c.nc.Write(c.out)
 	return err
 }
@@ -146,8 +174,11 @@ func (c *sqsConn) answer() ([]byte, error) {
 		switch {
 		case line == 0 && len(b) > 12:
 			status, _ = strconv.Atoi(string(b[9:12]))
+			c.last = bytes.HasPrefix(b, []byte("HTTP/1.0"))
 		case len(b) > 16 && strings.EqualFold(string(b[:15]), "content-length:"):
 			length, _ = strconv.Atoi(strings.TrimSpace(string(b[15:])))
+		case len(b) > 12 && strings.EqualFold(string(b[:11]), "connection:"):
+			c.last = strings.EqualFold(strings.TrimSpace(string(b[11:])), "close")
 		}
 		if len(b) <= 2 {
 			break
@@ -193,7 +224,7 @@ func runSQS(ctx context.Context, o *sqsOptions) (*sqsResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.nc.Close()
+	defer c.close()
 	out, err := c.call("CreateQueue", []byte(`{"QueueName":"`+o.queue+`"}`))
 	if err != nil {
 		return nil, err
@@ -243,7 +274,7 @@ func (r *sqsRun) each(ctx context.Context, n int, f func(c *sqsConn) error) erro
 			c, err := dialSQS(ctx, r.o)
 			if err == nil {
 				err = f(c)
-				c.nc.Close()
+				c.close()
 			}
 			errs <- err
 		}()
@@ -401,7 +432,7 @@ func (r *sqsRun) polls(ctx context.Context, res *sqsResult) (*sqsResult, error) 
 	defer func() {
 		for _, c := range conns {
 			if c != nil {
-				c.nc.Close()
+				c.close()
 			}
 		}
 	}()
@@ -429,7 +460,7 @@ func (r *sqsRun) polls(ctx context.Context, res *sqsResult) (*sqsResult, error) 
 	if err != nil {
 		return nil, err
 	}
-	defer sender.nc.Close()
+	defer sender.close()
 	woken := make(chan time.Time, o.clients)
 	for _, c := range conns {
 		go func() {
