@@ -133,8 +133,9 @@ type Options struct {
 	// SeedRate bounds how many bytes a second a seeding takes; 0: no bound.
 	SeedRate int64
 
-	requestTimeout time.Duration // of raft's requests; tests shorten it
-	level          int           // that this program knows, 0: persistence.FormatLevel, negative: none; tests are programs of other versions
+	requestTimeout time.Duration      // of raft's requests; tests shorten it
+	onRaft         func(r *raft.Raft) // tests hold Start up when raft runs
+	level          int                // that this program knows, 0: persistence.FormatLevel, negative: none; tests are programs of other versions
 }
 
 func (o *Options) setDefaults() error {
