@@ -358,7 +358,7 @@ func (n *node) clusterHealth(h nethttp.Handler) nethttp.Handler {
 			// Publishers are held, but where else could consumers go?
 			r.Verdict = "alarm: " + core.Alarms().String()
 		}
-		r.DiskLow = n.diskLow()
+		r.DiskLow = n.diskLow() || r.Status.DiskLow // a witness has no store that looks
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(code)
 		_ = json.NewEncoder(w).Encode(r)

@@ -83,7 +83,7 @@ func unpack(raw []byte, dir string) error {
 // cluster reach the level of the present build, and an older one is refused from
 // there on, with its data as without.
 func TestRollingUpgrade(t *testing.T) {
-	w, older := newOlderWorld(t)
+	w, older := newOlderWorld(t, nil)
 	old := w.leader(serveLimit)
 	var checks []func(*testing.T, int)
 	for _, prepare := range []func(*testing.T, int) func(*testing.T, int){
@@ -137,7 +137,7 @@ func TestRollingUpgrade(t *testing.T) {
 }
 
 // newOlderWorld is a cluster of the older build, whose program it returns.
-func newOlderWorld(t *testing.T) (w *world, older string) {
+func newOlderWorld(t *testing.T, prepare func(nodes []*node)) (w *world, older string) {
 	t.Helper()
 	older, err := buildOlder(t, olderBuild)
 	if err != nil {
@@ -146,6 +146,9 @@ func newOlderWorld(t *testing.T) (w *world, older string) {
 	w = newWorld(t, func(nodes []*node) {
 		for _, n := range nodes {
 			n.bin = older
+		}
+		if prepare != nil {
+			prepare(nodes)
 		}
 	})
 	t.Logf("seed: CLUSTER_SEED=%d, from %s", w.seed, olderBuild)
