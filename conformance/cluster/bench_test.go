@@ -27,23 +27,34 @@ import (
 //	go test -run '^$' -bench 'Transfer|Confirms|Window1' .
 //	CLUSTER_BACKLOG=10000000 go test -run '^$' -bench Rebuild -benchtime 1x .
 
-func benchCluster(b *testing.B, n int, settings ...string) *world {
+// benchCluster starts n nodes and returns when they are whole. prepare may be
+// nil.
+func benchCluster(b *testing.B, n int, prepare func(nodes []*node)) *world {
 	b.Helper()
 	w := &world{history: newHistory(), seed: 1, cluster: newCluster(n, b.TempDir(), false)}
-	for _, n := range w.nodes {
-		n.extra = settings
-	}
 	if n == 1 { // beside a cluster
 		w.nodes[0].addr = "127.77.1.1"
+	}
+	if prepare != nil {
+		prepare(w.nodes)
 	}
 	b.Cleanup(w.Close)
 	if err := w.start(); err != nil {
 		b.Fatalf("%v\n%s", err, w.logs())
 	}
-	if w.leader(serveLimit) < 0 {
-		b.Fatalf("no node serves\n%s", w.logs())
+	if err := w.settleDown(); err != nil {
+		b.Fatal(err)
 	}
 	return w
+}
+
+// set gives all nodes the same further settings.
+func set(settings ...string) func(nodes []*node) {
+	return func(nodes []*node) {
+		for _, n := range nodes {
+			n.extra = append(n.extra, settings...)
+		}
+	}
 }
 
 // confirmOne publishes until one publish is confirmed, on whatever node
@@ -93,8 +104,10 @@ func report(b *testing.B, name string, list []time.Duration) {
 
 // BenchmarkTakeover: from kill -9 of the active node to the first confirmed
 // publish on the new one.
-func BenchmarkTakeover(b *testing.B) {
-	w := benchCluster(b, 3)
+func BenchmarkTakeover(b *testing.B) { benchCluster(b, 3, nil).takeovers(b) }
+
+func (w *world) takeovers(b *testing.B) {
+	b.Helper()
 	var gaps []time.Duration
 	for b.Loop() {
 		if !w.whole(serveLimit) {
@@ -122,7 +135,7 @@ func BenchmarkTakeover(b *testing.B) {
 // BenchmarkTransfer: from the command that hands over to the first confirmed
 // publish on the new node.
 func BenchmarkTransfer(b *testing.B) {
-	w := benchCluster(b, 3)
+	w := benchCluster(b, 3, nil)
 	var gaps []time.Duration
 	for b.Loop() {
 		if !w.whole(serveLimit) {
@@ -203,7 +216,7 @@ func (w *world) tryPerf(connections, size int, more ...string) (r load, err erro
 // in turns: confirmed publishes of 1 KiB with a window of 1,000 on four
 // connections.
 func BenchmarkConfirms(b *testing.B) {
-	one, three := benchCluster(b, 1), benchCluster(b, 3)
+	one, three := benchCluster(b, 1, nil), benchCluster(b, 3, nil)
 	var ones, threes, ratios []float64
 	for b.Loop() {
 		r1 := one.perf(b, 4, 1000, "--duration", "3s").Rate
@@ -225,7 +238,7 @@ func middle(list []float64) float64 {
 // BenchmarkWindow1 is BenchmarkConfirms with one connection that waits for
 // each confirm: latency.
 func BenchmarkWindow1(b *testing.B) {
-	one, three := benchCluster(b, 1), benchCluster(b, 3)
+	one, three := benchCluster(b, 1, nil), benchCluster(b, 3, nil)
 	var ones, threes, ratios []float64
 	for b.Loop() {
 		t1 := one.perf(b, 1, 1, "--duration", "2s").Latency.P50
@@ -247,7 +260,7 @@ func BenchmarkWindow1(b *testing.B) {
 func BenchmarkRebuild(b *testing.B) {
 	// The leader stays where it is however busy the machine is: this is not
 	// about elections.
-	w := benchCluster(b, 3, "ha.election_timeout=20s", "limits.disk_free=4GiB")
+	w := benchCluster(b, 3, set("ha.election_timeout=20s", "limits.disk_free=4GiB"))
 	w.fill(b, int64(number("CLUSTER_BACKLOG", 300_000)))
 	l := w.leader(serveLimit)
 	for b.Loop() {

@@ -51,11 +51,7 @@ func TestASlowStandbyHoldsNobodyUp(t *testing.T) {
 
 // patient keeps the leader in office however busy the machine is: this is not
 // about elections.
-func patient(nodes []*node) {
-	for _, n := range nodes {
-		n.extra = append(n.extra, "ha.election_timeout=10s")
-	}
-}
+func patient(nodes []*node) { set("ha.election_timeout=10s")(nodes) }
 
 func (w *world) slowStandby(t *testing.T, slowDown func(l, slow int) (mend func())) {
 	t.Helper()
