@@ -57,8 +57,11 @@ func (l *Log) agree() {
 	if f == nil || l.known(l.servers()) <= l.reached() {
 		return
 	}
-	// Nobody may join between the look at the members and the new level.
-	l.members.changing.Lock()
+	// Nobody may join between the look at the members and the new level. A change
+	// under way may wait for a quorum: there is another round after it.
+	if !l.members.changing.TryLock() {
+		return
+	}
 	defer l.members.changing.Unlock()
 	level := l.known(l.servers())
 	if level <= l.reached() {

@@ -85,15 +85,13 @@ func TestALevelIsReachedWhenAllMembersKnowIt(t *testing.T) {
 	}
 }
 
-// TestAloneANodeAgreesAtOnce: with a port for peers or without.
-func TestAloneANodeAgreesAtOnce(t *testing.T) {
+// TestAloneANodeAgrees: with a port for peers, and without one at once.
+func TestAloneANodeAgrees(t *testing.T) {
 	c := newCluster(t, 1, nil)
 	c.start()
 	a := &agreements{got: c.leader().got}
 	c.nodes[0].log.OnAgreed(a.tell)
-	if got := a.got.Level(); got != persistence.FormatLevel {
-		t.Errorf("level %d with a port for peers", got)
-	}
+	until(t, "the level, with a port for peers", func() bool { return a.got.Level() == persistence.FormatLevel })
 	c.nodes[0].stop()
 
 	opts, _ := testOptions(vfs.NewMem())
