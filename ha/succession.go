@@ -31,7 +31,7 @@ const (
 	partingRetry = 10 * time.Millisecond
 
 	// successionPatience is what those who have less leave the first one for
-	// its election, at least, and half of what they do at most.
+	// its election, at least; up to as long again is added by chance.
 	successionPatience = 250 * time.Millisecond
 )
 
