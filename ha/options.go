@@ -132,7 +132,8 @@ type Options struct {
 	// SeedRate bounds how many bytes a second a seeding takes; 0: no bound.
 	SeedRate int64
 
-	requestTimeout time.Duration // of raft's requests; tests shorten it
+	requestTimeout time.Duration      // of raft's requests; tests shorten it
+	onRaft         func(r *raft.Raft) // tests hold Start up when raft runs
 }
 
 func (o *Options) setDefaults() error {

@@ -33,6 +33,18 @@ func (m members) kill() error {
 	return nil
 }
 
+// transfer has the active node hand over to one that holds everything.
+func (m members) transfer() error {
+	var l *harness.Broker
+	if !harness.Poll(clusterPatience, func() bool { l = m.leader(2); return l != nil }) {
+		return errors.New("no node serves that could hand over")
+	}
+	if out, err := l.CTL("cluster", "transfer"); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
 // leader is the node that serves while so many voters hold everything.
 func (m members) leader(redundant int) *harness.Broker {
 	for _, b := range m {
@@ -65,7 +77,7 @@ func TestCluster(t *testing.T) {
 			b, err := harness.Start(harness.Options{DataDir: filepath.Join(dir, host(i)), Set: []string{
 				fmt.Sprint("node.name=n", i+1), "ha.enabled=true", "ha.bind=" + peers[i], "ha.peers=" + strings.Join(peers, ","), "ha.secret=conformance-openwire-secret",
 				"listeners.openwire.address=" + host(i) + ":27691", "listeners.metrics.address=" + host(i) + ":27692",
-				"listeners.amqp.address=off", "listeners.aws.address=off",
+				"listeners.amqp.address=" + host(i) + ":27693", "listeners.aws.address=off",
 			}})
 			m[i] = b
 			errs <- err
@@ -93,7 +105,11 @@ func TestCluster(t *testing.T) {
 	if !harness.Poll(clusterPatience, func() bool { active = m.leader(nodes); return active != nil }) {
 		t.Fatal("no cluster within", clusterPatience)
 	}
-	g.java(t, []string{"BROKER_KIND=hermod", "BROKER_URL=tcp://" + hostOf(active) + ":27691", "CONTROL=" + serve(t, m), "CLUSTER=on"})
+	var amqp, openwire []string
+	for i := range m {
+		amqp, openwire = append(amqp, host(i)+":27693"), append(openwire, "tcp://"+host(i)+":27691")
+	}
+	g.java(t, []string{"AMQP_NODES=" + strings.Join(amqp, ","), "OPENWIRE_NODES=" + strings.Join(openwire, ","), "BROKER_KIND=hermod", "BROKER_URL=tcp://" + hostOf(active) + ":27691", "CONTROL=" + serve(t, m), "CLUSTER=on"})
 }
 
 // hostOf is the address of a node.

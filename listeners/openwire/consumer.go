@@ -31,6 +31,7 @@ type consumer struct {
 	stopped   bool              // by the client's order
 	closed    bool
 	slow      bool             // its window was full while messages waited, and somebody was told
+	shown     delivery.Shown   // images of topics
 	lastTopic wire.Destination // of the last delivery of a topic subscription
 
 	pulls   int     // MessagePulls that were not answered

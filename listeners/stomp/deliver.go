@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/listeners/delivery"
 	"github.com/hermodmq/hermod/listeners/stomp/wire"
 )
 
@@ -92,20 +93,31 @@ func (c *conn) release(cons *consumer) {
 // writeDelivery puts a MESSAGE into the output, unless the subscription's
 // selector passes over the message.
 func (c *conn) writeDelivery(src *source, d *broker.Delivery) {
-	m := d.Msg
-	if src.skips(d) {
+	m, image := d.Msg, d.Offset == delivery.Image
+	if src.skips(d) || !image && src.shown.Repeats(m, c.turn.Now) {
 		if d.Lease != 0 {
 			c.collect(d.Queue, d.Lease, broker.Accepted)
 		}
 	} else {
 		c.lastTag++
-		if d.Lease != 0 {
+		if d.Lease != 0 || image && src.cons.mode != ackAuto {
 			c.ledger.Add(unsettled{Tag: c.lastTag, Data: src.cons, Queue: d.Queue, Lease: d.Lease})
 		}
 		c.appendMessage(src.cons, d, "")
 		c.unseen += m.Size() + frameOverhead
 	}
-	c.owed.Wrote(&src.Account, m.Size())
+	if !image {
+		c.owed.Wrote(&src.Account, m.Size())
+	}
+}
+
+// showImages gives a subscription that asks for them the last messages of its
+// topic, once it has started.
+func (c *conn) showImages(src *source, key string) {
+	for _, m := range c.session.VHost().Images(&c.turn, bindingKey(c.opt.Dialect, key)) {
+		c.deliver(&broker.Delivery{Sub: src.Sub, Queue: src.Sub.Queue, Msg: m, Offset: delivery.Image})
+		src.shown.Add(m, c.turn.Now)
+	}
 }
 
 // frameOverhead is about what the headers of MESSAGE take that a message does

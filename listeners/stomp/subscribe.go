@@ -41,7 +41,8 @@ type consumer struct {
 type source struct {
 	delivery.Account
 	cons   *consumer
-	passes broker.Filter // what the listener itself selects, nil for all
+	passes broker.Filter  // what the listener itself selects, nil for all
+	shown  delivery.Shown // images of topics
 }
 
 // subscribe carries out SUBSCRIBE.
@@ -80,6 +81,7 @@ func (c *conn) subscribe(f *wire.Frame) error {
 	r := receiptOf(f)
 	if r.silent {
 		cons.started = true
+		c.release(cons)
 		return nil
 	}
 	r.then = func() {

@@ -24,8 +24,12 @@ func (c *conn) consumeTopic(cons *consumer, w *wish) error {
 	cons.source.passes, w.wants = w.wants, nil
 	if err = c.start(cons, queue, w, subscriptionName(w.frame) != ""); err != nil {
 		c.dropOwn(cons, queue)
+		return err
 	}
-	return err
+	if cons.kept == "" && cons.dest.kind == destTopic && string(w.frame.Get("activemq.retroactive")) == "true" {
+		c.showImages(&cons.source, cons.dest.key)
+	}
+	return nil
 }
 
 // dropOwn deletes the queue of a topic subscription that did not come about,

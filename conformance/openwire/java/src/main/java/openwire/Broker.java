@@ -65,6 +65,11 @@ final class Broker {
         call("POST", "/start");
     }
 
+    /** Has the active node of a cluster hand over to another one. */
+    static void transfer() throws Exception {
+        call("POST", "/transfer");
+    }
+
     static void restart() throws Exception {
         kill();
         start();
