@@ -228,9 +228,9 @@ func Parse(text string) (*Policy, error) {
 	}
 	switch {
 	case doc.Name == "":
-		return nil, errors.New("Name is missing")
+		return nil, errors.New("the Name is missing")
 	case doc.Version != "2021-06-01":
-		return nil, errors.New("Version must be 2021-06-01")
+		return nil, errors.New("the Version must be 2021-06-01")
 	case len(doc.Statement) > maxStatements:
 		return nil, fmt.Errorf("more than %d statements", maxStatements)
 	}
@@ -285,7 +285,7 @@ func (c *clause) statement(custom map[string]finder) (s statement, err error) {
 	case c.DataDirection != Inbound && c.DataDirection != Outbound:
 		return s, errors.New("DataDirection must be Inbound or Outbound")
 	case len(c.Principal) == 0 || len(c.Principal) > 50:
-		return s, errors.New("Principal must name between 1 and 50 principals")
+		return s, errors.New("the Principal must name between 1 and 50 principals")
 	case c.DataDirection == Outbound && !slices.Contains(c.Principal, "*"):
 		return s, errors.New(`this broker does not know who made a subscription: the Principal of an Outbound statement must be "*"`)
 	case len(c.DataIdentifier) == 0:
@@ -325,10 +325,10 @@ func (c *clause) operation(s *statement) error {
 			s.sample = 100 // the most that can be asked for
 		}
 		if c.DataDirection != Inbound {
-			return errors.New("Audit is for Inbound statements")
+			return errors.New("an Audit is for Inbound statements")
 		}
 		if len(op.Audit.FindingsDestination) == 0 && len(op.Audit.NoFindingsDestination) == 0 {
-			return errors.New("Audit needs a destination; this broker tells its log")
+			return errors.New("an Audit needs a destination; this broker tells its log")
 		}
 	}
 	if op.Deny != nil {
@@ -339,7 +339,7 @@ func (c *clause) operation(s *statement) error {
 		count++
 		switch {
 		case (how.MaskConfig != nil) == (how.RedactConfig != nil):
-			return errors.New("Deidentify needs MaskConfig or RedactConfig")
+			return errors.New("a Deidentify needs MaskConfig or RedactConfig")
 		case how.MaskConfig != nil:
 			if s.mask = how.MaskConfig.MaskWithCharacter; s.mask == "" {
 				s.mask = "#"
@@ -350,7 +350,7 @@ func (c *clause) operation(s *statement) error {
 		}
 	}
 	if count != 1 {
-		return errors.New("Operation must be one of Audit, Deny and Deidentify")
+		return errors.New("the Operation must be one of Audit, Deny and Deidentify")
 	}
 	return nil
 }
