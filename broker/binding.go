@@ -29,12 +29,16 @@ type bindingID struct {
 	args       string // canonical form of the arguments
 }
 
-// attach makes b known to both ends. vhost.mu is held.
-func (b *binding) attach(v *VHost) {
+// attach makes b known to both ends. vhost.mu is held. added, unless nil, runs
+// when nothing was routed by b yet and everything that was is done.
+func (b *binding) attach(v *VHost, added func()) {
 	x := b.source
 	x.mu.Lock()
 	x.bindings[b.id] = b
 	x.router.add(b)
+	if added != nil {
+		added()
+	}
 	x.mu.Unlock()
 	if b.exchange != nil {
 		b.exchange.incoming[b] = struct{}{}
