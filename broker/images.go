@@ -22,7 +22,7 @@ type ImagePolicy struct {
 type images struct {
 	policies []ImagePolicy // immutable
 
-	mu    sync.RWMutex // a leaf, taken with the exchange's read lock held
+	mu    sync.RWMutex // a leaf, taken with the exchange's lock held
 	past  map[string][]*Message
 	bytes int
 }
@@ -89,17 +89,26 @@ func (x *images) keepAll(list []*Message) {
 // past reports whether a message is older than the policy shows them.
 func (p *ImagePolicy) past(m *Message, now int64) bool { return p.Age > 0 && m.Received+p.Age <= now }
 
-// Images returns the last messages of the topics that a pattern of keys stands
-// for, those of each topic in their order, as far as they have not expired.
-//
-// Whoever binds a queue to these topics and then asks misses none: what is not
-// here was routed to the queue, as the same *Message. A few messages may be both
-// here and there.
-func (v *VHost) Images(t *Turn, pattern string) []*Message {
-	x := &v.images
+// BindImages is Bind of a queue to TopicExchange that returns the last messages
+// of the topics it binds, those of each topic in their order, as far as they have
+// not expired. They are older than everything that comes to the queue by the new
+// binding, and with that nothing is missing.
+func (s *Session) BindImages(t *Turn, b Binding) (list []*Message, err error) {
+	if err := s.checkBind(&b); err != nil {
+		return nil, err
+	}
+	v := s.vhost
+	err = v.change(t, nil, func(c *change) error {
+		c.added = func() { list = v.images.matching(t, b.Key) }
+		return v.bind(c, b, s.conn)
+	})
+	return list, err
+}
+
+// matching lists the images of the topics that a pattern stands for.
+func (x *images) matching(t *Turn, pattern string) (list []*Message) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	var list []*Message
 	for key, past := range x.past {
 		if !topic.Match(pattern, key) {
 			continue

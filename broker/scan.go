@@ -32,8 +32,7 @@ func (q *Queue) scan(t *Turn, limit, bytes int, marks bool) scan {
 // on with lower priorities.
 func (s *scan) next() *entry {
 	for {
-		l := s.lane
-		if l != nil {
+		if l := s.lane; l != nil {
 			for s.i++; s.i < l.hot.len() && s.n < s.limit; s.i++ {
 				e := l.hot.at(s.i)
 				if e.hole() {
@@ -44,9 +43,7 @@ func (s *scan) next() *entry {
 					s.n++
 					return e
 				}
-				place := entry{seq: e.seq, sub: e.sub}
-				s.queue.bury(s.level, s.queue.cut(l, s.i), reason)
-				s.i = l.search(place) - 1 // indices may have moved; a hole that is left is passed over
+				s.bury(e, reason)
 			}
 			if l.cold.count > 0 && l.hot.len()-l.holes < s.limit && l.bytes < s.bytes {
 				s.queue.load(l)
@@ -63,6 +60,13 @@ func (s *scan) next() *entry {
 			s.i = s.queue.unmarked(s.lane) - 1
 		}
 	}
+}
+
+// bury ends the i-th entry and steps back, so that the next is the one behind it.
+func (s *scan) bury(e *entry, reason DeathReason) {
+	place := entry{seq: e.seq, sub: e.sub}
+	s.queue.bury(s.level, s.queue.cut(s.lane, s.i), reason)
+	s.i = s.lane.search(place) - 1 // indices may have moved; a hole that is left is passed over
 }
 
 // deliver hands the entry that next returned to a consumer.

@@ -104,7 +104,7 @@ func (c *conn) dispatch(p *part, d *broker.Delivery) {
 	cons, m := p.cons, d.Msg
 	size := m.Size()
 	image := d.Offset == delivery.Image
-	if cons.passes != nil && !cons.passes(m, arrived) || !image && cons.shown.Repeats(m, c.turn.Now) {
+	if cons.passes != nil && !cons.passes(m, arrived) {
 		if d.Lease != 0 {
 			c.collect(d.Queue, d.Lease, broker.Accepted)
 		}

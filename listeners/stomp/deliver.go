@@ -94,7 +94,7 @@ func (c *conn) release(cons *consumer) {
 // selector passes over the message.
 func (c *conn) writeDelivery(src *source, d *broker.Delivery) {
 	m, image := d.Msg, d.Offset == delivery.Image
-	if src.skips(d) || !image && src.shown.Repeats(m, c.turn.Now) {
+	if src.skips(d) {
 		if d.Lease != 0 {
 			c.collect(d.Queue, d.Lease, broker.Accepted)
 		}
@@ -111,12 +111,11 @@ func (c *conn) writeDelivery(src *source, d *broker.Delivery) {
 	}
 }
 
-// showImages gives a subscription that asks for them the last messages of its
-// topic, once it has started.
-func (c *conn) showImages(src *source, key string) {
-	for _, m := range c.session.VHost().Images(&c.turn, bindingKey(c.opt.Dialect, key)) {
+// showImages gives a subscription that asked for them the last messages of its
+// topic, before anything that comes to its queue.
+func (c *conn) showImages(src *source, images []*broker.Message) {
+	for _, m := range images {
 		c.deliver(&broker.Delivery{Sub: src.Sub, Queue: src.Sub.Queue, Msg: m, Offset: delivery.Image})
-		src.shown.Add(m, c.turn.Now)
 	}
 }
 

@@ -41,8 +41,7 @@ type consumer struct {
 type source struct {
 	delivery.Account
 	cons   *consumer
-	passes broker.Filter  // what the listener itself selects, nil for all
-	shown  delivery.Shown // images of topics
+	passes broker.Filter // what the listener itself selects, nil for all
 }
 
 // subscribe carries out SUBSCRIBE.

@@ -26,9 +26,7 @@ func (c *conn) consumeTopic(cons *consumer, w *wish) error {
 		c.dropOwn(cons, queue)
 		return err
 	}
-	if cons.kept == "" && cons.dest.kind == destTopic && string(w.frame.Get("activemq.retroactive")) == "true" {
-		c.showImages(&cons.source, cons.dest.key)
-	}
+	c.showImages(&cons.source, w.images)
 	return nil
 }
 
@@ -68,7 +66,13 @@ func (c *conn) topicQueue(cons *consumer, w *wish, topics []*destination) (strin
 		if dest.kind == destTempTopic {
 			exchange, key = topicExchange, c.tempTopic(dest.name)
 		}
-		if err := c.session.Bind(&c.turn, broker.Binding{Source: exchange, Destination: d.Name, Key: key}, nil); err != nil {
+		b := broker.Binding{Source: exchange, Destination: d.Name, Key: key}
+		if cons.dest.kind == destTopic && !d.Durable && string(w.frame.Get("activemq.retroactive")) == "true" {
+			w.images, err = c.session.BindImages(&c.turn, b)
+		} else {
+			err = c.session.Bind(&c.turn, b, nil)
+		}
+		if err != nil {
 			c.dropOwn(cons, d.Name)
 			return "", err
 		}
