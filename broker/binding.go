@@ -46,7 +46,9 @@ func (b *binding) attach(v *VHost, added func()) {
 		x.configure()
 	} else if m := v.meta[b.queue]; m != nil {
 		m.bindings[b] = struct{}{}
-		m.reform()
+		if b.form != "" {
+			m.reform()
+		}
 	}
 }
 
@@ -63,6 +65,8 @@ func (b *binding) detach(v *VHost) {
 		x.configure()
 	} else if m := v.meta[b.queue]; m != nil {
 		delete(m.bindings, b)
-		m.reform()
+		if b.form != "" {
+			m.reform()
+		}
 	}
 }
