@@ -163,6 +163,7 @@ func (l *Log) prepare(a persistence.Applier) error {
 	l.snapshots.behind = l.behind
 	applied := a.Applied()
 	l.handed.Store(applied)
+	l.members.setApplier(a)
 	found, err := l.recover(meta, applied)
 	if err != nil {
 		return err

@@ -140,7 +140,8 @@ const copyInterval = 10 * time.Minute
 // copyDefinitions renews meta.copy if b changed what is in it.
 func (s *Store) copyDefinitions(now time.Time, b *metaBatch, stopping bool) error {
 	s.copyDue = s.copyDue || slices.ContainsFunc(b.ops, func(o metaOp) bool {
-		return o.bucket == bucketDefinitions || o.bucket == bucketKeys
+		return o.bucket == bucketDefinitions || o.bucket == bucketKeys ||
+			o.bucket == bucketState && string(b.buf[o.off:o.off+int(o.key)]) == stateLevel
 	})
 	if s.opts.PlainMeta || !s.copyDue || !stopping && now.Sub(s.copied) < copyInterval {
 		return nil
@@ -229,6 +230,10 @@ func (s *Store) captureState(b *metaBatch) {
 		b.put(bucketKeys, binary.BigEndian.AppendUint32(nil, id), s.keys.wrapped(id))
 	}
 	s.newKeys = nil
+	if s.levelDirty {
+		putLevel(b, s.level.Load())
+		s.levelDirty = false
+	}
 	if s.rebuilding && s.replayDone {
 		b.delete(bucketState, []byte(stateRebuilt))
 	}

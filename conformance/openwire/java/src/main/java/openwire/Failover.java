@@ -119,7 +119,7 @@ final class Failover extends Scenario {
         });
         // Nobody read the other queue meanwhile: each message is there once.
         Map<String, Integer> times = new HashMap<>();
-        MessageConsumer drain = auto(connect()).createConsumer(kept);
+        MessageConsumer drain = auto(connectTo(failover())).createConsumer(kept);
         int[] last = new int[producers];
         for (int i = 0; i < want.size(); i++) {
             String text = nextText(drain);
