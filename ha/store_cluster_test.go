@@ -161,7 +161,8 @@ func commit(t testing.TB, s *persistence.Store, from, to int) {
 	}
 }
 
-// waitActive waits until one of the nodes has recovered.
+// waitActive waits until one of the nodes has recovered. One that was deposed
+// meanwhile starts anew, as its process would.
 func (c *trio) waitActive() *storeNode {
 	c.t.Helper()
 	var found *storeNode
@@ -169,7 +170,11 @@ func (c *trio) waitActive() *storeNode {
 		for _, n := range c.nodes {
 			select {
 			case err := <-n.active:
-				if err == nil {
+				switch {
+				case errors.Is(n.log.err(), ErrLeadershipLost):
+					n.stop()
+					n.stand()
+				case err == nil:
 					found = n
 					return true
 				}
