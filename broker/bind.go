@@ -84,7 +84,7 @@ func (v *VHost) bind(c *change, d Binding, conn *Connection) error {
 	default:
 		b.durable = src.durable && v.meta[q].durable
 	}
-	b.attach(v)
+	b.attach(v, c.added)
 	v.bump()
 	if b.durable {
 		c.put(kindBinding, b.key(v), b.definition())

@@ -29,12 +29,16 @@ type bindingID struct {
 	args       string // canonical form of the arguments
 }
 
-// attach makes b known to both ends. vhost.mu is held.
-func (b *binding) attach(v *VHost) {
+// attach makes b known to both ends. vhost.mu is held. added, unless nil, runs
+// when nothing was routed by b yet and everything that was is done.
+func (b *binding) attach(v *VHost, added func()) {
 	x := b.source
 	x.mu.Lock()
 	x.bindings[b.id] = b
 	x.router.add(b)
+	if added != nil {
+		added()
+	}
 	x.mu.Unlock()
 	if b.exchange != nil {
 		b.exchange.incoming[b] = struct{}{}
@@ -42,7 +46,9 @@ func (b *binding) attach(v *VHost) {
 		x.configure()
 	} else if m := v.meta[b.queue]; m != nil {
 		m.bindings[b] = struct{}{}
-		m.reform()
+		if b.form != "" {
+			m.reform()
+		}
 	}
 }
 
@@ -59,6 +65,8 @@ func (b *binding) detach(v *VHost) {
 		x.configure()
 	} else if m := v.meta[b.queue]; m != nil {
 		delete(m.bindings, b)
-		m.reform()
+		if b.form != "" {
+			m.reform()
+		}
 	}
 }

@@ -37,6 +37,8 @@ type Options struct {
 	MaxRetained      int   // retained messages of a virtual host; 0 is DefaultMaxRetained
 	MaxRetainedBytes int64 // and the bytes they take; 0 is DefaultMaxRetainedBytes
 
+	Images []ImagePolicy // of the topics of all virtual hosts; the first that matches counts
+
 	DefaultQueueType string // for queues declared without x-queue-type; "" is classic
 }
 

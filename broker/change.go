@@ -8,8 +8,9 @@ type change struct {
 	defs   []Definition
 	reveal []func()
 	after  []func(t *Turn)
-	eager  bool // several steps in one change: what one makes the next must see
-	found  bool // the outcome rests on something that may not be durable yet
+	eager  bool   // several steps in one change: what one makes the next must see
+	added  func() // runs with the source's lock held when a binding has been added; nil: nothing does
+	found  bool   // the outcome rests on something that may not be durable yet
 }
 
 // maxChange bounds the definitions of one batch, so that deleting a queue with

@@ -194,7 +194,7 @@ func (v *VHost) redeclareQueue(c *change, q *Queue, d QueueDeclare, conn *Connec
 func (v *VHost) showQueue(q *Queue, feed *binding) {
 	v.queues.put(q.Name(), q)
 	if feed != nil {
-		feed.attach(v)
+		feed.attach(v, nil)
 	}
 	v.bump()
 	v.watches.appeared(q)

@@ -33,6 +33,7 @@ type Exchange struct {
 	durable    bool
 	autoDelete bool
 	internal   bool
+	pictured   bool // its last messages are kept; see images
 	args       Table
 
 	alternate atomic.Pointer[string] // effective alternate exchange; nil if none
@@ -73,6 +74,7 @@ func newExchange(v *VHost, d ExchangeDeclare) *Exchange {
 		args: d.Args, router: r,
 		bindings: make(map[bindingID]*binding), incoming: make(map[*binding]struct{}),
 	}
+	x.pictured = d.Name == TopicExchange && len(v.images.policies) > 0
 	x.configure()
 	return x
 }

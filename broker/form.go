@@ -16,7 +16,8 @@ func (b *Broker) SetFormer(f Former) { b.engine.former.Store(&f) }
 // binding key, without wildcards.
 type formKey struct{ exchange, key string }
 
-// reform computes q's forms anew from its bindings. vhost.mu is held.
+// reform computes q's forms anew from all its bindings: for one of them that
+// has a form and comes or goes. vhost.mu is held.
 func (m *queueMeta) reform() {
 	var forms map[formKey]string
 	for b := range m.bindings {

@@ -1,6 +1,9 @@
 package broker
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+	"math"
+)
 
 // groupTable keeps messages of one group together: sticky, so that a group
 // goes to one consumer until that one leaves, or by lease (SQS FIFO), so that
@@ -130,30 +133,16 @@ func (q *Queue) groupCandidate(t *Turn, batch uint64) (*lane, int) {
 	if x := q.index(false); x != nil {
 		return q.indexCandidate(t, x, batch)
 	}
-	for i := len(q.lanes) - 1; i >= 0; i-- {
-		l := &q.lanes[i]
-		for j, n := 0, 0; j < l.hot.len() && n < groupScan; j++ {
-			e := l.hot.at(j)
-			if e.hole() {
-				continue
-			}
-			n++
-			if reason := q.unfit(t, e); reason != 0 {
-				q.bury(i, q.cut(l, j), reason)
-				continue
-			}
-			if q.groups.blocked(groupOf(e.msg), batch) {
-				continue
-			}
-			if e.thin {
-				q.fill(l, j)
-				return nil, 0
-			}
-			return l, j
+	s := q.scan(t, groupScan, math.MaxInt, false)
+	for e := s.next(); e != nil; e = s.next() {
+		if q.groups.blocked(groupOf(e.msg), batch) {
+			continue
 		}
-		if l.cold.count > 0 && l.hot.len()-l.holes < groupScan {
-			q.load(l)
+		if e.thin {
+			s.fill()
+			return nil, 0
 		}
+		return s.lane, s.i
 	}
 	return nil, 0
 }
@@ -166,33 +155,19 @@ func (q *Queue) dispatchGrouped(t *Turn) bool {
 			return q.dispatchIndexed(t, x)
 		}
 	}
-	for i := len(q.lanes) - 1; i >= 0; i-- {
-		l := &q.lanes[i]
-		for j, n := 0, 0; j < l.hot.len() && n < groupScan; j++ {
-			e := l.hot.at(j)
-			if e.hole() {
-				continue
-			}
-			n++
-			if reason := q.unfit(t, e); reason != 0 {
-				q.bury(i, q.cut(l, j), reason)
-				continue
-			}
-			if e.thin {
-				q.fill(l, j)
-				return false
-			}
-			sub, shared, more := q.consumerFor(groupOf(e.msg))
-			if sub != nil {
-				q.deliver(t, q.cut(l, j), i, sub, shared)
-				return true
-			}
-			if !more {
-				return false
-			}
+	s := q.scan(t, groupScan, math.MaxInt, false)
+	for e := s.next(); e != nil; e = s.next() {
+		if e.thin {
+			s.fill()
+			return false
 		}
-		if l.cold.count > 0 && l.hot.len()-l.holes < groupScan {
-			q.load(l)
+		sub, shared, more := q.consumerFor(groupOf(e.msg))
+		if sub != nil {
+			s.deliver(sub, shared)
+			return true
+		}
+		if !more {
+			return false
 		}
 	}
 	return false

@@ -28,14 +28,15 @@ type preparedSet struct {
 // In the store it is a definition, which names queues and the messages it
 // settles in them, and a lane of its own with the messages it publishes.
 type prepared struct {
-	vhost   *VHost
-	id      string
-	lane    LaneID // 0: it publishes nothing that is stored
-	stored  int    // messages in the lane
-	publish []preparedPublish
-	settle  []preparedSettle
-	counted int  // bytes accounted for with TakeIncomplete
-	unread  bool // the messages are still in the store
+	vhost    *VHost
+	id       string
+	lane     LaneID // 0: it publishes nothing that is stored
+	stored   int    // messages in the lane
+	publish  []preparedPublish
+	settle   []preparedSettle
+	pictures []*Message // images of topics, unless there was a restart
+	counted  int        // bytes accounted for with TakeIncomplete
+	unread   bool       // the messages are still in the store
 }
 
 // preparedPublish is a message for some queues. msg is nil while unread.
@@ -84,6 +85,9 @@ type preparedSettleValue struct {
 func (s *Session) Prepare(t *Turn, id string, done func(*Turn)) (idle bool, err error) {
 	x := s.tx
 	if x == nil || len(x.publishes)+len(x.settles) == 0 {
+		if x != nil {
+			s.vhost.images.keepAll(x.pictures)
+		}
 		s.endTransaction(nil)
 		return true, nil
 	}
@@ -93,7 +97,7 @@ func (s *Session) Prepare(t *Turn, id string, done func(*Turn)) (idle bool, err 
 			return false, errf(NotAllowed, "a prepared transaction can only accept deliveries")
 		}
 	}
-	p := &prepared{vhost: v, id: id}
+	p := &prepared{vhost: v, id: id, pictures: x.pictures}
 	if err := v.prepared.add(p); err != nil {
 		return false, err
 	}
@@ -244,6 +248,7 @@ func (p *prepared) read(from uint64, done func(*Turn, error)) {
 // commit does everything in one batch. What was promised is not refused now:
 // limits of queues do not count.
 func (p *prepared) commit(t *Turn, done func(*Turn, error)) {
+	p.vhost.images.keepAll(p.pictures)
 	plan := p.vhost.broker.engine.newPlan(nil)
 	for _, pub := range p.publish {
 		plan.message = nil // the same one twice is two publishes

@@ -17,8 +17,14 @@ func (s *Session) Publish(t *Turn, p Publish) (PublishResult, error) {
 		}
 	}
 	queues, at, err := s.route(&p)
-	if err != nil || len(queues) == 0 {
+	if err != nil {
 		return PublishResult{}, err
+	}
+	if s.tx != nil && s.rt.pictured {
+		s.tx.pictures = append(s.tx.pictures, m)
+	}
+	if len(queues) == 0 {
+		return PublishResult{}, nil
 	}
 	if n := m.Notes; n != nil && n.DeliverAt > at {
 		at = n.DeliverAt
@@ -133,6 +139,7 @@ const maxCachedKey = 128
 // exchange wants the message held back.
 func (s *Session) route(p *Publish) ([]*Queue, int64, error) {
 	v, m := s.vhost, p.Msg
+	s.rt.tentative, s.rt.pictured = s.tx != nil, false
 	topology := v.topology.Load()
 	if slot := s.routes.latest; slot != nil && slot.leads(topology, p) {
 		return slot.queues, 0, s.checkWrite(slot.exchange, m)

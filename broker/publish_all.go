@@ -12,7 +12,7 @@ func (s *Session) PublishAll(t *Turn, pubs []Publish, receipt uint64) (PublishRe
 		at     int64
 	}
 	list := make([]routed, 0, len(pubs))
-	var replies []*Message
+	var replies, pictures []*Message
 	var facts []Definition
 	direct := true
 	for i := range pubs {
@@ -25,6 +25,9 @@ func (s *Session) PublishAll(t *Turn, pubs []Publish, receipt uint64) (PublishRe
 		queues, at, err := s.route(p)
 		if err != nil {
 			return PublishResult{}, err
+		}
+		if s.rt.pictured && s.tx != nil {
+			pictures = append(pictures, p.Msg)
 		}
 		if n := p.Msg.Notes; n != nil && n.DeliverAt > at {
 			at = n.DeliverAt
@@ -43,6 +46,7 @@ func (s *Session) PublishAll(t *Turn, pubs []Publish, receipt uint64) (PublishRe
 				return PublishResult{}, err
 			}
 		}
+		s.tx.pictures = append(s.tx.pictures, pictures...)
 	}
 	r := PublishResult{Routed: len(list) > 0}
 	for _, m := range replies {

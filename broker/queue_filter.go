@@ -24,39 +24,21 @@ func (sub *Subscription) accepts(e *entry) bool {
 // can take; false if there is none. Messages that nobody wants stay where they
 // are and hold up nobody.
 func (q *Queue) dispatchFiltered(t *Turn) bool {
-	for i := len(q.lanes) - 1; i >= 0; i-- {
-		l := &q.lanes[i]
-		unwanted := true // everything so far
-		for j, n := q.unmarked(l), 0; j < l.hot.len() && n < filterScan; j++ {
-			e := l.hot.at(j)
-			if e.hole() {
-				continue
-			}
-			n++
-			if reason := q.unfit(t, e); reason != 0 {
-				q.bury(i, q.cut(l, j), reason)
-				return true // indices have moved
-			}
-			if e.thin {
-				q.fill(l, j)
-				return false
-			}
-			sub, shared, wanted := q.consumerWanting(e)
-			if sub != nil {
-				q.deliver(t, q.cut(l, j), i, sub, shared)
-				return true
-			}
-			if unwanted = unwanted && !wanted; unwanted {
-				l.unwanted = filterMark{q.consumers.epoch, e.seq, e.sub}
-			}
-			if q.consumers.listed == 0 {
-				return false
-			}
+	s := q.scan(t, filterScan, filterBytes, true)
+	for e := s.next(); e != nil; e = s.next() {
+		if e.thin {
+			s.fill()
+			return false
 		}
-		if l.cold.count > 0 {
-			if l.hot.len()-l.holes < filterScan && l.bytes < filterBytes {
-				q.load(l)
-			}
+		sub, shared, wanted := q.consumerWanting(e)
+		if sub != nil {
+			s.deliver(sub, shared)
+			return true
+		}
+		if s.wanted = s.wanted || wanted; !s.wanted {
+			s.lane.unwanted = filterMark{q.consumers.epoch, e.seq, e.sub}
+		}
+		if q.consumers.listed == 0 {
 			return false
 		}
 	}

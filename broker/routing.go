@@ -16,6 +16,10 @@ type routing struct {
 	// topology, on nothing else of the message.
 	keyOnly bool
 
+	// tentative says that a transaction may still be rolled back. pictured says
+	// that the message is, or will be, an image of its topic.
+	tentative, pictured bool
+
 	vhost    *VHost
 	msg      *Message
 	extra    []string
@@ -40,7 +44,7 @@ const manyQueues = 24
 func (rt *routing) reset(v *VHost, m *Message, extra []string) {
 	clear(rt.queues)
 	rt.queues = rt.queues[:0]
-	rt.deliverAt, rt.keyOnly = 0, true
+	rt.deliverAt, rt.keyOnly, rt.pictured = 0, true, false
 	rt.vhost, rt.msg, rt.extra = v, m, extra
 	rt.props, rt.decoded, rt.parsed = nil, false, false
 	if len(rt.seen) > manyQueues*64 {
@@ -114,6 +118,9 @@ func (rt *routing) visit(x *Exchange) {
 	x.router.match(rt, rt.msg.RoutingKey)
 	for _, key := range rt.extra {
 		x.router.match(rt, key)
+	}
+	if x.pictured {
+		rt.picture()
 	}
 	x.mu.RUnlock()
 	if rt.matches > 0 {

@@ -1,6 +1,9 @@
 package broker
 
-import "math/rand/v2"
+import (
+	"math"
+	"math/rand/v2"
+)
 
 // Spread is how the consumers of a queue share its messages. The subscription
 // that was made last with another one than SpreadTurns decides; a queue with a
@@ -137,34 +140,17 @@ func (c *consumers) foremost(sub *Subscription) bool {
 // if there is none. Messages whose consumer cannot hold up others only beyond
 // groupScan of them.
 func (q *Queue) dispatchHashed(t *Turn) bool {
-	for i := len(q.lanes) - 1; i >= 0; i-- {
-		l := &q.lanes[i]
-		for j, n := 0, 0; j < l.hot.len() && n < groupScan; j++ {
-			e := l.hot.at(j)
-			if e.hole() {
-				continue
-			}
-			n++
-			if reason := q.unfit(t, e); reason != 0 {
-				q.bury(i, q.cut(l, j), reason)
-				return true // indices have moved
-			}
-			if e.thin {
-				q.fill(l, j)
-				return false
-			}
-			if sub, shared, _ := q.consumers.take(q.consumers.owner(e.msg)); sub != nil {
-				q.deliver(t, q.cut(l, j), i, sub, shared)
-				return true
-			}
-			if q.consumers.listed == 0 {
-				return false
-			}
+	s := q.scan(t, groupScan, math.MaxInt, false)
+	for e := s.next(); e != nil; e = s.next() {
+		if e.thin {
+			s.fill()
+			return false
 		}
-		if l.cold.count > 0 {
-			if l.hot.len()-l.holes < groupScan {
-				q.load(l)
-			}
+		if sub, shared, _ := q.consumers.take(q.consumers.owner(e.msg)); sub != nil {
+			s.deliver(sub, shared)
+			return true
+		}
+		if q.consumers.listed == 0 {
 			return false
 		}
 	}

@@ -4,7 +4,8 @@ package broker
 type transaction struct {
 	publishes []txPublish
 	settles   []txSettle
-	counted   int // bytes accounted for with TakeIncomplete
+	pictures  []*Message // images of topics, once it is committed
+	counted   int        // bytes accounted for with TakeIncomplete
 }
 
 // txOverhead is what a publish in a transaction takes besides its bytes.
@@ -70,6 +71,7 @@ func (s *Session) Commit(t *Turn, done func(t *Turn, err error)) {
 	if s.tx != nil {
 		x = s.endTransaction(new(transaction))
 	}
+	s.vhost.images.keepAll(x.pictures)
 	p := s.broker.engine.newPlan(s)
 	for _, pub := range x.publishes {
 		p.message = nil // the same one twice is two publishes

@@ -19,6 +19,7 @@ type VHost struct {
 	queues    registry[*Queue]
 	standard  *Exchange // the default exchange, ""
 	retained  retained
+	images    images
 	prepared  preparedSet
 	watches   watches
 	deaths    deathWatch
@@ -53,6 +54,7 @@ type queueMeta struct {
 
 func newVHost(b *Broker, name string) *VHost {
 	v := &VHost{name: name, broker: b, meta: make(map[*Queue]*queueMeta)}
+	v.images.policies = b.options.Images
 	v.exchanges.init()
 	v.queues.init()
 	v.topology.Store(1)

@@ -45,7 +45,7 @@ suite tls 10m
 suite interop 10m
 suite openwire 20m
 suite cluster/lossy 5m
-suite cluster 25m
+suite cluster 35m
 suite crash 60m
 status=0
 "$here/browser/run.sh" >"$logs/browser.log" 2>"$logs/browser.err" || status=$?

@@ -93,9 +93,9 @@ func (r *replicas) open() broker.Store {
 		r.start(n)
 	}
 	s := &activeStore{replicas: r}
-	until(r.t, "three voters", func() bool {
+	until(r.t, "three voters that know each other's format level", func() bool {
 		for _, n := range r.nodes {
-			if n.log.Status().Redundant == 3 {
+			if st := n.log.Status(); st.Redundant == 3 && st.Reached == persistence.FormatLevel {
 				return true
 			}
 		}

@@ -50,18 +50,25 @@ func proposeUntilRefused(t testing.TB, l *Log, from, size int) (n int, err error
 // refusal of everything else, and that a reopen finds all that was applied.
 func fails(t *testing.T, inj vfs.Injector, arm func(), want error) {
 	t.Helper()
+	failsWith(t, inj, func(l *Log) {
+		for ready := false; !ready; runtime.Gosched() { // a fault that concerns a spare needs one
+			l.segments.mu.Lock()
+			ready = len(l.segments.spares) > 0
+			l.segments.mu.Unlock()
+		}
+		arm()
+	}, want)
+}
+
+func failsWith(t *testing.T, inj vfs.Injector, arm func(*Log), want error) {
+	t.Helper()
 	mem := vfs.NewMem()
 	opts, fatal := testOptions(vfs.Faulty(mem, inj))
 	r := newRecorder(0)
 	l := openLog(t, opts, r)
 	propose(t, l, 0, 5, 1000)
 	r.wait(t, 5)
-	for ready := false; !ready; runtime.Gosched() { // a fault that concerns a spare needs one
-		l.segments.mu.Lock()
-		ready = len(l.segments.spares) > 0
-		l.segments.mu.Unlock()
-	}
-	arm()
+	arm(l)
 	n, err := proposeUntilRefused(t, l, 5, 1000)
 	if !errors.Is(err, want) && !errors.Is(err, ErrLeadershipLost) {
 		t.Errorf("Propose: got %v, want %v", err, want)

@@ -8,20 +8,27 @@ import (
 	"github.com/hermodmq/hermod/persistence/vfs"
 )
 
-// The last node that is left goes on alone, and the others come back as new
-// ones.
-func TestTheLastNodeIsForcedToGoOn(t *testing.T) {
+// stoppedCluster is one of three nodes that have so many entries and do not run.
+func stoppedCluster(t *testing.T, entries int) *cluster {
+	t.Helper()
 	c := newCluster(t, 3, nil)
 	c.start()
 	l := c.leader()
 	c.voters(3)
-	propose(t, l.log, 0, 50, 100)
+	propose(t, l.log, 0, entries, 100)
 	for _, m := range c.nodes {
-		m.got.wait(t, 50)
+		m.got.wait(t, entries)
 	}
 	for _, m := range c.nodes {
 		m.stop()
 	}
+	return c
+}
+
+// The last node that is left goes on alone, and the others come back as new
+// ones.
+func TestTheLastNodeIsForcedToGoOn(t *testing.T) {
+	c := stoppedCluster(t, 50)
 	last := c.nodes[2]
 	opts, _ := testOptions(last.fs)
 	opts.NodeID = "n7"
@@ -54,17 +61,7 @@ func TestTheLastNodeIsForcedToGoOn(t *testing.T) {
 
 // An old member that comes back as it was does not depose the new cluster.
 func TestAnOldMemberDoesNotDisturbTheForced(t *testing.T) {
-	c := newCluster(t, 3, nil)
-	c.start()
-	l := c.leader()
-	c.voters(3)
-	propose(t, l.log, 0, 20, 100)
-	for _, m := range c.nodes {
-		m.got.wait(t, 20)
-	}
-	for _, m := range c.nodes {
-		m.stop()
-	}
+	c := stoppedCluster(t, 20)
 	last := c.nodes[1]
 	opts, _ := testOptions(last.fs)
 	opts.NodeID = last.name

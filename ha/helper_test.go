@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ type recorder struct {
 	indexes []uint64
 	block   chan struct{} // Apply waits for it, if not nil
 	wrong   error
+	level   atomic.Uint32 // what Level returns
 }
 
 func newRecorder(applied uint64) *recorder {
@@ -52,6 +54,7 @@ func (r *recorder) Apply(entries []persistence.Entry) {
 }
 
 func (r *recorder) Applied() uint64 { return r.applied }
+func (r *recorder) Level() uint32   { return r.level.Load() }
 
 // wait returns when n entries have been applied, and all of them.
 func (r *recorder) wait(t testing.TB, n int) []string {

@@ -163,6 +163,7 @@ func (l *Log) prepare(a persistence.Applier) error {
 	l.snapshots.behind = l.behind
 	applied := a.Applied()
 	l.handed.Store(applied)
+	l.members.setApplier(a)
 	found, err := l.recover(meta, applied)
 	if err != nil {
 		return err
@@ -340,7 +341,6 @@ func (l *Log) startRaft(meta *metaStore, f *fsm, founder bool) (err error) {
 	if err := l.newRaft(config, f, logs); err != nil {
 		return err
 	}
-	l.store.scanned.Store(nil)
 	// Once: only raft's first Shutdown waits for its goroutines.
 	l.shutdown = sync.OnceValue(func() error { return l.raft.Load().Shutdown().Error() })
 	l.watcher.Go(l.shutDownOnFailure)
@@ -367,11 +367,54 @@ func (l *Log) newRaft(config *raft.Config, f *fsm, logs raft.LogStore) (err erro
 			err = fmt.Errorf("raft: %v", p)
 		}
 	}()
-	r, err := raft.NewRaft(config, f, logs, l.store, l.snapshots, l.transport)
+	r, err := raft.NewRaft(config, f, logs, l.store, l.snapshots, l.scanEndsWith(l.transport))
 	if err == nil {
 		l.raft.Store(r)
+		if l.store.scanned.Load() != nil {
+			return errors.New("raft: started before it set the heartbeat handler")
+		}
+		if l.opts.onRaft != nil {
+			l.opts.onRaft(r)
+		}
 	}
 	return err
+}
+
+// scanEndsWith returns t such that the log is read from the disk, and no longer
+// answered from the scan, when NewRaft has read it and before it starts raft's
+// goroutines: these may apply entries while NewRaft has yet to return, and the
+// scan has no data. The last that NewRaft calls before is SetHeartbeatHandler.
+func (l *Log) scanEndsWith(t raft.Transport) raft.Transport {
+	end := func() { l.store.scanned.Store(nil) }
+	switch t := t.(type) {
+	case *raft.NetworkTransport:
+		return networkTransport{t, end}
+	case *raft.InmemTransport:
+		return inmemTransport{t, end}
+	}
+	panic("ha: unknown transport")
+}
+
+// Raft looks for more methods than raft.Transport has, so that the transports
+// are embedded as they are.
+type networkTransport struct {
+	*raft.NetworkTransport
+	read func()
+}
+
+func (t networkTransport) SetHeartbeatHandler(h func(raft.RPC)) {
+	t.read()
+	t.NetworkTransport.SetHeartbeatHandler(h)
+}
+
+type inmemTransport struct {
+	*raft.InmemTransport
+	read func()
+}
+
+func (t inmemTransport) SetHeartbeatHandler(h func(raft.RPC)) {
+	t.read()
+	t.InmemTransport.SetHeartbeatHandler(h)
 }
 
 // shutDownOnFailure ends raft when the log has failed, so that a Propose that

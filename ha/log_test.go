@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/hermodmq/hermod/persistence"
 	"github.com/hermodmq/hermod/persistence/vfs"
 )
@@ -261,5 +263,27 @@ func TestEntriesOfAllSizes(t *testing.T) {
 			}
 		}
 	}
+	must(t, l.Close())
+}
+
+// Raft runs before its constructor returns to a goroutine that others keep
+// waiting: what it applies meanwhile reaches the Applier like everything else.
+func TestASlowStartLosesNothing(t *testing.T) {
+	opts, _ := testOptions(vfs.NewMem())
+	r := newRecorder(0)
+	l := openLog(t, opts, r)
+	propose(t, l, 0, 100, 100)
+	r.wait(t, 100)
+	must(t, l.Close())
+	opts.onRaft = func(r *raft.Raft) {
+		until(t, "the log to be applied", func() bool { return r.AppliedIndex() > 100 && r.AppliedIndex() == r.LastIndex() })
+	}
+	again := newRecorder(0)
+	l = openLog(t, opts, again)
+	got := again.entries(t)
+	if len(got) != 100 {
+		t.Errorf("%d entries replayed, want 100", len(got))
+	}
+	checkSequence(t, got, 0)
 	must(t, l.Close())
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/hermodmq/hermod/persistence"
 )
 
 const (
@@ -54,6 +56,7 @@ type NodeStatus struct {
 	Cut       uint64 `json:"cut"`         // entries up to here are in its checkpoint; on a witness: in those of the full nodes
 	First     uint64 `json:"first_index"` // first entry in its log; 0: none
 	LogBytes  int64  `json:"log_bytes"`   // size of its log, without the room that files have left
+	DiskLow   bool   `json:"disk_low"`    // its disk is nearly full
 	Lag       uint64 `json:"lag_entries"` // entries that the leader has and it has not applied
 
 	Leader        string  `json:"leader"`         // name of the leader it knows, "" if none
@@ -64,15 +67,18 @@ type NodeStatus struct {
 	SeedBytes int64 `json:"seed_bytes"` // received so far, if it is being seeded
 	SeedTotal int64 `json:"seed_total"`
 
+	Level uint32 `json:"format_level"` // that its program knows; 0 also for one that tells none
+
 	Endpoints map[string]string `json:"endpoints,omitempty"` // Options.Endpoints
 }
 
 // Status is a node's view of the cluster.
 type Status struct {
 	NodeStatus
-	Quorum    bool         `json:"quorum"`    // a majority of voters answers; only the leader knows
-	Redundant int          `json:"redundant"` // voters that hold everything confirmed up to a moment ago, a witness that has what any full node lacks among them; only the leader knows
-	Nodes     []NodeStatus `json:"nodes"`     // all members; complete on the leader only
+	Quorum    bool         `json:"quorum"`               // a majority of voters answers; only the leader knows
+	Redundant int          `json:"redundant"`            // voters that hold everything confirmed up to a moment ago, a witness that has what any full node lacks among them; only the leader knows
+	Reached   uint32       `json:"cluster_format_level"` // that the log has reached
+	Nodes     []NodeStatus `json:"nodes"`                // all members; complete on the leader only
 }
 
 // members is what a Log keeps about the others.
@@ -81,7 +87,11 @@ type members struct {
 	others   map[string]NodeStatus // by name, from the last poll
 	leader   uint64                // last index of the leader, as it told
 	safe     uint64                // all full voters have the entries up to here, as the leader told
-	changing sync.Mutex            // one change of members at a time
+	changing sync.Mutex            // one change of members, or of the level, at a time
+
+	leveled  persistence.Leveled // the Applier, if it is one
+	onAgreed func(level uint32)  // nil before OnAgreed
+	level    uint32              // that the log will have reached, or has, as the leader told
 
 	seedOnce           sync.Once
 	seedDone, seedSize func() int64
@@ -93,6 +103,7 @@ type helloReply struct {
 	Member  bool   `json:"member"` // it belongs to a cluster
 	Leader  string `json:"leader"` // peer address of the leader it knows
 	Version string `json:"version"`
+	Reached uint32 `json:"cluster_format_level"`
 }
 
 type joinRequest struct {
@@ -100,6 +111,7 @@ type joinRequest struct {
 	Address string `json:"address"`
 	Empty   bool   `json:"empty"` // it has no state: if it was a voter, its votes are forgotten
 	Witness bool   `json:"witness"`
+	Level   uint32 `json:"format_level"`
 }
 
 type joinReply struct {
@@ -109,6 +121,7 @@ type joinReply struct {
 type pollRequest struct {
 	LastIndex uint64 `json:"last_index"`
 	Safe      uint64 `json:"safe"` // every full voter has all entries up to here; 0: not known
+	Reached   uint32 `json:"cluster_format_level"`
 }
 
 type leaveRequest struct {
@@ -149,8 +162,8 @@ func (l *Log) founds() (bool, error) {
 		silent, member := l.hello(others)
 		if member != "" {
 			err := l.join(member, true)
-			if err == nil {
-				return false, nil
+			if err == nil || errors.Is(err, ErrLevel) {
+				return false, err
 			}
 			l.opts.Logger.Warn("cannot join the cluster yet", "through", member, "error", err)
 			wait = helloTimeout
@@ -183,7 +196,7 @@ func (l *Log) Greet(address string) error {
 	case reply.Name == l.opts.NodeID:
 		return fmt.Errorf("%s is called %q, too: give each node its own node.name", address, reply.Name)
 	}
-	return nil
+	return l.opts.fits(reply)
 }
 
 // contacts are the addresses of the others, and whether this node is the first
@@ -227,7 +240,14 @@ func (l *Log) hello(others []string) (silent int, member string) {
 func (l *Log) join(member string, empty bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*memberTimeout)
 	defer cancel()
-	req := joinRequest{Name: l.opts.NodeID, Address: l.opts.Peers.Advertised(), Empty: empty, Witness: l.opts.Witness}
+	var greeting helloReply
+	if err := l.opts.Peers.call(ctx, member, "hello", struct{}{}, &greeting); err != nil {
+		return err
+	}
+	if err := l.opts.fits(greeting); err != nil {
+		return err
+	}
+	req := joinRequest{Name: l.opts.NodeID, Address: l.opts.Peers.Advertised(), Empty: empty, Witness: l.opts.Witness, Level: l.opts.knows()}
 	for range 4 {
 		var reply joinReply
 		if err := l.opts.Peers.call(ctx, member, "join", req, &reply); err != nil {
@@ -249,7 +269,7 @@ func (l *Log) serveControl() {
 	}
 	p.handle("hello", func(context.Context, json.RawMessage) (any, error) {
 		_, leader, _ := l.whoLeads()
-		return helloReply{Name: l.opts.NodeID, Member: l.isMember(), Leader: leader, Version: l.opts.Version}, nil
+		return helloReply{Name: l.opts.NodeID, Member: l.isMember(), Leader: leader, Version: l.opts.Version, Reached: l.reached()}, nil
 	})
 	p.handle("join", func(ctx context.Context, raw json.RawMessage) (any, error) {
 		var req joinRequest
@@ -267,6 +287,7 @@ func (l *Log) serveControl() {
 		l.members.leader = max(l.members.leader, req.LastIndex)
 		l.members.safe = max(l.members.safe, req.Safe)
 		l.members.mu.Unlock()
+		l.members.toldLevel(req.Reached)
 		return l.own(), nil
 	})
 	p.handle("status", func(context.Context, json.RawMessage) (any, error) { return l.Status(), nil })
@@ -335,9 +356,17 @@ func (l *Log) admit(ctx context.Context, req joinRequest) (joinReply, error) {
 	if req.Name == l.opts.NodeID {
 		return joinReply{}, fmt.Errorf("node name %q is taken: give each node its own node.name", req.Name)
 	}
+	r := l.raft.Load()
+	if !l.leading.Load() { // a level may be on its way from the log to the Applier
+		if err := r.Barrier(memberTimeout).Error(); err != nil {
+			return joinReply{}, err
+		}
+	}
 	l.members.changing.Lock()
 	defer l.members.changing.Unlock()
-	r := l.raft.Load()
+	if reached := l.reached(); req.Level < reached {
+		return joinReply{}, fmt.Errorf("node %q is refused: %w", req.Name, tooOld(reached, req.Level))
+	}
 	old, known := server(l.servers(), req.Name)
 	if known && string(old.Address) != req.Address && l.answersAs(ctx, string(old.Address), req.Name) {
 		return joinReply{}, fmt.Errorf("node name %q is taken by %s: give each node its own node.name", req.Name, old.Address)
@@ -405,6 +434,7 @@ func (l *Log) lookAfter() {
 		l.change(func() error { return r.AddVoter(self.ID, raft.ServerAddress(a), 0, memberTimeout).Error() }, "change this node's address")
 	}
 	l.poll(servers)
+	l.agree()
 	for _, s := range servers {
 		if s.Suffrage == raft.Voter {
 			continue
@@ -430,7 +460,7 @@ func (l *Log) poll(servers []raft.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), pollTimeout)
 	defer cancel()
 	last := l.raft.Load().LastIndex()
-	req := pollRequest{last, l.safe(servers)}
+	req := pollRequest{last, l.safe(servers), l.reached()}
 	var wg sync.WaitGroup
 	for _, s := range servers {
 		if string(s.ID) == l.opts.NodeID {
@@ -498,6 +528,8 @@ func (l *Log) own() NodeStatus {
 	st := NodeStatus{
 		Name: l.opts.NodeID, Version: l.opts.Version, Role: Joining, Witness: l.opts.Witness,
 		Applied: l.handed.Load(), Reachable: true, Serving: l.leading.Load(),
+		Level:     l.opts.knows(),
+		DiskLow:   l.diskLow(),
 		Endpoints: l.opts.Endpoints,
 	}
 	if l.opts.Peers != nil {
@@ -543,7 +575,7 @@ func (l *Log) own() NodeStatus {
 
 // Status is this node's view of the cluster. It is cheap and never waits.
 func (l *Log) Status() Status {
-	st := Status{NodeStatus: l.own()}
+	st := Status{NodeStatus: l.own(), Reached: l.reached()}
 	servers := l.servers()
 	voters, reached := 0, 0
 	for _, s := range servers {

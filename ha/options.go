@@ -109,7 +109,8 @@ type Options struct {
 
 	// WitnessLog bounds, in bytes, the log that a witness keeps for a full node
 	// that is away; default 4 GiB, at least 128 MiB. DiskLow is the free space in
-	// bytes below which it keeps none for anybody; 0: whatever is free.
+	// bytes below which it keeps none for anybody, and any node says that its disk
+	// is nearly full; 0: whatever is free.
 	WitnessLog int64
 	DiskLow    uint64
 
@@ -132,7 +133,9 @@ type Options struct {
 	// SeedRate bounds how many bytes a second a seeding takes; 0: no bound.
 	SeedRate int64
 
-	requestTimeout time.Duration // of raft's requests; tests shorten it
+	requestTimeout time.Duration      // of raft's requests; tests shorten it
+	onRaft         func(r *raft.Raft) // tests hold Start up when raft runs
+	level          int                // that this program knows, 0: persistence.FormatLevel, negative: none; tests are programs of other versions
 }
 
 func (o *Options) setDefaults() error {

@@ -27,7 +27,7 @@ type logStore struct {
 	// cannot be applied before they have them.
 	replicating func() bool
 
-	scanned atomic.Pointer[contents] // while NewRaft runs
+	scanned atomic.Pointer[contents] // while NewRaft reads the log
 
 	pace  *pace
 	mu    sync.Mutex

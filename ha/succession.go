@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"syscall"
 	"time"
 
@@ -30,7 +31,7 @@ const (
 	partingRetry = 10 * time.Millisecond
 
 	// successionPatience is what those who have less leave the first one for
-	// its election.
+	// its election, at least; up to as long again is added by chance.
 	successionPatience = 250 * time.Millisecond
 )
 
@@ -96,16 +97,23 @@ func (l *Log) watchLeader() {
 // address is gone.
 func (l *Log) parting(ctx context.Context, leader string) partingReply {
 	r := l.raft.Load()
-	reply := partingReply{Name: l.opts.NodeID, Witness: l.opts.Witness, LastIndex: r.LastIndex()}
-	if term, err := l.termOf(reply.LastIndex); err == nil {
-		reply.LastTerm = term
-	}
+	reply := partingReply{Name: l.opts.NodeID, Witness: l.opts.Witness}
+	reply.LastTerm, reply.LastIndex = l.end()
 	if r.State() == raft.Leader {
 		return reply
 	}
 	_, known, _ := l.whoLeads()
 	reply.Gone = known == "" || known == leader && l.gone(ctx, leader)
 	return reply
+}
+
+// end is the end of this node's log.
+func (l *Log) end() (term, index uint64) {
+	index = l.raft.Load().LastIndex()
+	if t, err := l.termOf(index); err == nil {
+		term = t
+	}
+	return term, index
 }
 
 // gone asks at the leader's address. An address that does not answer at all
@@ -148,6 +156,7 @@ func (l *Log) succeed() {
 		return
 	}
 	voters, agreed, first := 0, 0, true
+	var others []partingReply
 	replies := make(chan partingReply, len(servers))
 	for _, s := range servers {
 		if s.Suffrage != raft.Voter {
@@ -167,15 +176,21 @@ func (l *Log) succeed() {
 	for waiting := voters - 2; waiting > 0 && agreed <= voters/2; waiting-- {
 		if reply := <-replies; reply.Gone {
 			agreed++
-			first = first && self.before(reply)
+			others = append(others, reply)
 		}
+	}
+	// What the leader sent last may have arrived meanwhile: with what it had before
+	// each would leave the other the precedence.
+	self.LastTerm, self.LastIndex = l.end()
+	for _, o := range others {
+		first = first && self.before(o)
 	}
 	if agreed <= voters/2 {
 		return
 	}
 	if !first {
 		select {
-		case <-time.After(successionPatience):
+		case <-time.After(successionPatience + rand.N(successionPatience)): // not all at once
 		case <-l.done:
 			return
 		}

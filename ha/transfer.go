@@ -96,7 +96,7 @@ func (l *Log) heir(name string) (raft.Server, error) {
 			}
 			continue
 		}
-		if best.ID == "" || st.LastIndex > most.LastIndex {
+		if best.ID == "" || st.fitter(most) {
 			best, most = s, st
 		}
 	}
@@ -104,6 +104,15 @@ func (l *Log) heir(name string) (raft.Server, error) {
 		return best, fmt.Errorf("ha: no voter to hand over to; members are %v", names(l.servers()))
 	}
 	return best, nil
+}
+
+// fitter says whether n should lead rather than o: one whose disk is nearly full
+// would hold publishers, and the one that has more is ready sooner.
+func (n NodeStatus) fitter(o NodeStatus) bool {
+	if n.DiskLow != o.DiskLow {
+		return o.DiskLow
+	}
+	return n.LastIndex > o.LastIndex
 }
 
 // commitStats sums up how long entries took from the leader's append to their

@@ -240,6 +240,8 @@ func (s *Store) applyOther(kind byte, body []byte) error {
 		return s.applyDefinition(body)
 	case recordKey:
 		return s.applyKey(&r)
+	case recordLevel:
+		return s.applyLevel(&r)
 	}
 	return nil
 }

@@ -48,6 +48,7 @@ type batcher struct {
 	ready    []*pendingEntry // full ones
 	proposed []*pendingEntry // in the log, oldest first
 	number   uint64          // of the last proposed entry
+	level    uint32          // that the log has reached: later kinds of records are not written
 
 	free  []*pendingEntry
 	spare []byte // a buffer the log did not need
@@ -84,11 +85,16 @@ func (q *batcher) append(b *broker.Batch) (int64, error) {
 		added = int64(len(q.cur.data) - before)
 		q.cur.size += added
 	}
+	q.wake()
+	return added, nil
+}
+
+// wake tells the proposer that there is something. q.mu is held.
+func (q *batcher) wake() {
 	if q.sleeping {
 		q.sleeping = false
 		q.work.Signal()
 	}
-	return added, nil
 }
 
 // sizeOf estimates the encoded size, high enough for messages without notes.
@@ -143,8 +149,9 @@ func (q *batcher) encode(b *broker.Batch) {
 	for i := range b.Counts {
 		e.data = appendCount(e.data, &b.Counts[i])
 	}
-	for i := range b.Leases {
-		e.data = appendLease(e.data, &b.Leases[i])
+	leases := q.leases(b)
+	for i := range leases {
+		e.data = appendLease(e.data, &leases[i])
 	}
 	for i := range b.Trims {
 		e.data = appendTrim(e.data, &b.Trims[i])
@@ -152,7 +159,7 @@ func (q *batcher) encode(b *broker.Batch) {
 	for i := range b.Definitions {
 		e.data = appendDefinition(e.data, &b.Definitions[i])
 	}
-	e.records += uint32(len(b.Publishes) + len(b.Settles) + len(b.Counts) + len(b.Leases) + len(b.Trims) + len(b.Definitions))
+	e.records += uint32(len(b.Publishes) + len(b.Settles) + len(b.Counts) + len(leases) + len(b.Trims) + len(b.Definitions))
 }
 
 // encodeParts encodes a batch that is too long for one entry: all entries but

@@ -140,7 +140,8 @@ const copyInterval = 10 * time.Minute
 // copyDefinitions renews meta.copy if b changed what is in it.
 func (s *Store) copyDefinitions(now time.Time, b *metaBatch, stopping bool) error {
 	s.copyDue = s.copyDue || slices.ContainsFunc(b.ops, func(o metaOp) bool {
-		return o.bucket == bucketDefinitions || o.bucket == bucketKeys
+		return o.bucket == bucketDefinitions || o.bucket == bucketKeys ||
+			o.bucket == bucketState && string(b.buf[o.off:o.off+int(o.key)]) == stateLevel
 	})
 	if s.opts.PlainMeta || !s.copyDue || !stopping && now.Sub(s.copied) < copyInterval {
 		return nil
@@ -229,6 +230,10 @@ func (s *Store) captureState(b *metaBatch) {
 		b.put(bucketKeys, binary.BigEndian.AppendUint32(nil, id), s.keys.wrapped(id))
 	}
 	s.newKeys = nil
+	if s.levelDirty {
+		putLevel(b, s.level.Load())
+		s.levelDirty = false
+	}
 	if s.rebuilding && s.replayDone {
 		b.delete(bucketState, []byte(stateRebuilt))
 	}
@@ -332,10 +337,7 @@ func (l *lane) captureCounts(b *metaBatch, key []byte) {
 	l.countsDirty = false
 	if len(l.counts) == 0 {
 		l.counts = nil
-		if l.countRow {
-			b.delete(bucketCounts, key)
-			l.countRow = false
-		}
+		b.row(bucketCounts, key, nil, &l.countRow)
 		return
 	}
 	v := make([]byte, 1, 1+12*len(l.counts))
@@ -344,18 +346,14 @@ func (l *lane) captureCounts(b *metaBatch, key []byte) {
 		v = binary.LittleEndian.AppendUint64(v, seq)
 		v = binary.LittleEndian.AppendUint32(v, n)
 	}
-	b.put(bucketCounts, key, v)
-	l.countRow = true
+	b.row(bucketCounts, key, v, &l.countRow)
 }
 
 func (l *lane) captureLeases(b *metaBatch, key []byte, keys *keyring) {
 	l.leasesDirty = false
 	if len(l.leases) == 0 {
 		l.leases = nil
-		if l.leaseRow {
-			b.delete(bucketLeases, key)
-			l.leaseRow = false
-		}
+		b.row(bucketLeases, key, nil, &l.leaseRow)
 		return
 	}
 	row := make([]byte, 1, 1+48*len(l.leases))
@@ -366,8 +364,19 @@ func (l *lane) captureLeases(b *metaBatch, key []byte, keys *keyring) {
 	if keys.enabled() { // groups are the publishers'
 		row = keys.sealValue([]byte{leaseRowSealed}, row[1:])
 	}
-	b.put(bucketLeases, key, row)
-	l.leaseRow = true
+	b.row(bucketLeases, key, row, &l.leaseRow)
+}
+
+// row makes a lane's row of a bucket be v, or not be if v is nil. there tells,
+// before and after, whether there is one.
+func (b *metaBatch) row(bucket byte, key, v []byte, there *bool) {
+	switch {
+	case v != nil:
+		b.put(bucket, key, v)
+	case *there:
+		b.delete(bucket, key)
+	}
+	*there = v != nil
 }
 
 // flushMessages writes what is unsettled in the frozen memory table.

@@ -30,7 +30,10 @@ const (
 	stateNameKey  = "nameKey"  // u32
 	stateRebuilt  = "rebuilt"  // present: settlements in the log no longer fit, ignore them
 
-	metaFormat = 1
+	stateLevel = "level" // u32: format level, if the log has reached one
+
+	metaFormat       = 1
+	metaFormatLevels = 2 // the same, and a level
 )
 
 // metadata is the small transactional table beside the segments. One commit is

@@ -84,8 +84,8 @@ func (s *Store) loadState() error {
 			return cmp.Or(err, ErrMetadataLost)
 		}
 		b.put(bucketState, []byte(stateFormat), binary.LittleEndian.AppendUint32(nil, metaFormat))
-	} else if r := (reader{b: v}); r.uint32() != metaFormat || r.bad {
-		return formatError("metadata", int(v[0]))
+	} else if err := s.loadFormat(v, state[stateLevel]); err != nil {
+		return err
 	}
 	r := reader{b: append(append(state[stateApplied], state[stateNextLane]...), 0)}
 	if len(state[stateApplied]) == 8 && len(state[stateNextLane]) == 8 {
@@ -107,6 +107,29 @@ func (s *Store) loadState() error {
 		return nil
 	}
 	return s.meta.commit(b)
+}
+
+// loadFormat checks that this program knows what is stored.
+func (s *Store) loadFormat(format, level []byte) error {
+	r := reader{b: format}
+	switch v := r.uint32(); {
+	case r.bad:
+		return &CorruptionError{File: "meta", Reason: "format row"}
+	case v == metaFormat:
+		return nil
+	case v != metaFormatLevels:
+		return formatError("metadata", int(v))
+	}
+	r = reader{b: level}
+	reached := r.uint32()
+	if r.bad {
+		return &CorruptionError{File: "meta", Reason: "level row"}
+	}
+	if err := s.reach(reached); err != nil {
+		return err
+	}
+	s.levelDirty = false
+	return nil
 }
 
 func hasSegments(fs vfs.FS, dir string) (bool, error) {

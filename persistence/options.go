@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"os"
@@ -139,7 +140,12 @@ type Options struct {
 
 	// Clock is the wall clock; default time.Now.
 	Clock func() time.Time
+
+	knows uint32 // format level, 0: FormatLevel; tests are programs of other versions
 }
+
+// level is the format level that this program knows.
+func (o *Options) level() uint32 { return cmp.Or(o.knows, FormatLevel) }
 
 func (o *Options) validate() error {
 	if o.Dir == "" || o.Log == nil {

@@ -133,6 +133,10 @@ func (r *rebuilder) take(m metadata) (err error) {
 			r.s.keys.current = binary.BigEndian.Uint32(key)
 		case o.bucket == bucketState && string(key) == stateNextLane && len(value) == 8:
 			r.s.table.nextLane = binary.LittleEndian.Uint64(value)
+		case o.bucket == bucketState && string(key) == stateLevel && len(value) == 4:
+			if err := r.s.reach(binary.LittleEndian.Uint32(value)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -151,7 +155,7 @@ func copyRows(m metadata, b *metaBatch) error {
 	}
 	return m.load(bucketState, func(k, v []byte) error {
 		switch string(k) {
-		case stateNextLane, stateDropped, stateNameKey:
+		case stateNextLane, stateDropped, stateNameKey, stateLevel:
 			b.put(bucketState, k, v)
 		}
 		return nil
@@ -329,7 +333,7 @@ func (r *rebuilder) commit() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("persistence: %w", err)
 	}
-	b.put(bucketState, []byte(stateFormat), binary.LittleEndian.AppendUint32(nil, metaFormat))
+	putLevel(b, s.level.Load())
 	b.put(bucketState, []byte(stateRebuilt), []byte{1})
 	b.putUint64(stateApplied, max(r.applied, readHint(s.opts.FS, dir)))
 	b.putUint64(stateNextLane, s.table.nextLane)

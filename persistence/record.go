@@ -19,6 +19,7 @@ const (
 	recordDefinition = 5
 	recordKey        = 6
 	recordLease      = 7
+	recordLevel      = 8
 
 	recordVersion    = 1
 	recordHeaderSize = 6
@@ -258,7 +259,7 @@ func (r *reader) record() (byte, []byte, error) {
 	if r.bad {
 		return 0, nil, errShortRecord
 	}
-	if kind < recordPublish || kind > recordLease {
+	if kind < recordPublish || kind > recordLevel {
 		return 0, nil, formatError("record kind", int(kind))
 	}
 	if version != recordVersion {

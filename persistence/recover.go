@@ -42,6 +42,7 @@ func (s *Store) Recover() (*broker.Recovered, error) {
 	if s.keys.enabled() {
 		s.appendOwnKey()
 	}
+	s.agree()
 	s.background.Add(1)
 	go s.propose()
 	return r, nil

@@ -29,8 +29,9 @@ type Store struct {
 	congested atomic.Bool
 	relief    relief
 	failed    atomic.Bool
-	starting  atomic.Bool // Recover runs: it returns the failure, Fatal does not hear of it
-	failure   error       // guarded by mu
+	starting  atomic.Bool   // Recover runs: it returns the failure, Fatal does not hear of it
+	failure   error         // guarded by mu
+	level     atomic.Uint32 // that the log has reached; changed under mu
 
 	// The commit goroutine's own.
 	commitTurn broker.Turn
@@ -45,6 +46,7 @@ type Store struct {
 	committing      map[string][]byte // what a checkpoint in progress writes of them
 	definitionBytes int64
 	newKeys         []uint32
+	levelDirty      bool
 	flushing        bool // a frozen memory table is being written
 	busy            bool // a checkpoint runs, from freezing to compaction
 	rebuilding      bool // replaying a log whose sequence numbers are lost

@@ -23,6 +23,8 @@ type rig struct {
 	seed int64
 	wrap func(vfs.FS) vfs.FS
 
+	logOf func(*logtest.Log) persistence.Log // nil: the log as it is
+
 	lossy bool // the test expects lost messages
 
 	store *persistence.Store
@@ -60,6 +62,9 @@ func (r *rig) open() *persistence.Store {
 	r.log = r.disk.Open()
 	o := r.opts
 	o.Log = r.log
+	if r.logOf != nil {
+		o.Log = r.logOf(r.log)
+	}
 	dead := &atomic.Bool{}
 	r.dead = dead
 	if o.Fatal == nil {

@@ -94,6 +94,12 @@ func Parse(m *broker.Message) (Content, error) {
 	return c, err
 }
 
+// Unsigned reports whether the body of m is a notification whose signature is
+// still to come.
+func Unsigned(m *broker.Message) bool {
+	return m.Format == broker.FormatAWS && len(m.Native) > 1 && m.Native[0] == version1 && m.Native[1]&flagUnsigned != 0
+}
+
 func (c *Content) parse(b []byte) error {
 	if len(b) < 18 || b[0] != version1 {
 		return ErrFormat

@@ -330,6 +330,9 @@ func (s *Service) recoverRetries() {
 // deliver makes one attempt; it may take seconds.
 func (s *Service) deliver(t *topic, sub *subscription, m *broker.Message, tried int) *failure {
 	n := noticeOf(s.core, m)
+	if !s.protect(t, sub, &n) {
+		return nil
+	}
 	switch sub.Protocol {
 	case "http", "https":
 		return s.deliverHTTP(t, sub, &n)

@@ -87,6 +87,10 @@ func (s *Service) deadLetter(t *topic, sub *subscription, m *broker.Message, why
 	turn, end := s.opt.Turn()
 	defer end()
 	n := noticeOf(s.core, m)
+	if !s.protect(t, sub, &n) {
+		done(true)
+		return
+	}
 	text := n.textFor(sub.Protocol)
 	c := message.Content{ID: aws.NewUUID(), Sender: serviceID, Trace: n.trace}
 	fifo := isFIFO(q.Name())

@@ -16,6 +16,9 @@ func (s *Service) form(t *broker.Turn, q *broker.Queue, arn string, m *broker.Me
 		return m
 	}
 	n := noticeOf(s.core, m)
+	if !s.protect(topic, sub, &n) {
+		return nil
+	}
 	formed, reason := s.queueMessage(t.Now, topic, sub, q.Name(), m, &n, true)
 	if formed == nil {
 		s.log.Warn("notification cannot be delivered", "subscription", arn, "error", reason)
@@ -48,7 +51,7 @@ func (s *Service) queueMessage(now int64, t *topic, sub *subscription, queue str
 		if len(n.attributes) > message.MaxAttributes {
 			return nil, permanent("InvalidParameterValue", "The message has more than 10 attributes, which raw delivery to a queue cannot have.")
 		}
-		if notes == nil && m.Notes == nil && m.Format == broker.FormatAWS && !fifo && !t.fifo && n.structure == "" && n.subject == "" {
+		if notes == nil && m.Notes == nil && m.Format == broker.FormatAWS && !fifo && !t.fifo && n.structure == "" && n.subject == "" && !n.masked {
 			return m, nil
 		}
 		c.Attributes = n.attributes

@@ -42,6 +42,7 @@ type notice struct {
 	time       int64 // Unix ms
 	group      string
 	dedup      string
+	masked     bool // the texts are not those of the message any more
 }
 
 func noticeOf(core *broker.Broker, m *broker.Message) notice {

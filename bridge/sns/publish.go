@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/hermodmq/hermod/bridge/aws"
+	"github.com/hermodmq/hermod/bridge/aws/protection"
 	"github.com/hermodmq/hermod/bridge/endpoint"
 	"github.com/hermodmq/hermod/bridge/message"
 	"github.com/hermodmq/hermod/broker"
@@ -292,26 +293,26 @@ type sent struct {
 }
 
 // send publishes posts to a topic, in order, and tells done of each when it is
-// durable. What has to be signed is signed first, elsewhere: that takes longer
-// than an event loop may stand still.
+// durable. What has to be looked through or signed is, first and elsewhere: that
+// takes longer than an event loop may stand still.
 func (s *Service) send(turn *broker.Turn, caller *endpoint.Caller, t *topic, posts []*post, done func(*broker.Turn, sent)) {
-	if s.core.Congested() {
-		s.core.OnRelief(func() {
-			turn, end := s.opt.Turn()
-			defer end()
-			s.dispatch(turn, caller, t, posts, done)
+	later := func() {
+		turn, end := s.opt.Turn()
+		defer end()
+		kept, places := s.screen(turn, caller, t, posts, done)
+		s.dispatch(turn, caller, t, kept, func(turn *broker.Turn, r sent) {
+			r.index = places[r.index]
+			done(turn, r)
 		})
-		return
 	}
-	if s.signs(t) {
-		s.background(func() {
-			turn, end := s.opt.Turn()
-			defer end()
-			s.dispatch(turn, caller, t, posts, done)
-		})
-		return
+	switch {
+	case s.core.Congested():
+		s.core.OnRelief(later)
+	case s.signs(t) || t.protection.Has(protection.Inbound):
+		s.background(later)
+	default:
+		s.dispatch(turn, caller, t, posts, done)
 	}
-	s.dispatch(turn, caller, t, posts, done)
 }
 
 // signs reports whether publishing to a topic signs something.

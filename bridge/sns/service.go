@@ -160,6 +160,9 @@ func (s *Service) recoverTopics() {
 			s.log.Error("stored topic cannot be used", "topic", d.Key, "error", err)
 			continue
 		}
+		if err := t.setProtection(t.DataProtection); err != nil { // of an older program, which took anything
+			s.log.Error("stored data protection policy is not in force: set another", "topic", t.ARN, "error", err)
+		}
 		s.topics[t.ARN] = t
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/hermodmq/hermod/bridge/aws/policy"
+	"github.com/hermodmq/hermod/bridge/aws/protection"
 	"github.com/hermodmq/hermod/broker"
 )
 
@@ -34,6 +35,8 @@ type topic struct {
 	vhost   *broker.VHost
 	fifo    bool
 	policy  *policy.Policy // nil: the default one
+
+	protection *protection.Policy // of data; nil: none
 
 	state *topicState // shared by the versions of one topic
 }

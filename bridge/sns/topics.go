@@ -36,7 +36,10 @@ func (c *call) createTopic() *aws.Error {
 		return err
 	}
 	t := &topic{state: new(topicState)}
-	t.ARN, t.Tags, t.Created, t.DataProtection = arn, tags, c.Turn.Now, c.param("DataProtectionPolicy")
+	t.ARN, t.Tags, t.Created = arn, tags, c.Turn.Now
+	if err := t.setProtection(c.param("DataProtectionPolicy")); err != nil {
+		return err
+	}
 	t.Attributes = make(map[string]string)
 	if !c.s.complete(t) {
 		return invalid("TopicArn")
@@ -395,10 +398,6 @@ func (c *call) listTags() *aws.Error {
 const maxDataProtection = 30_720
 
 func (c *call) putDataProtection() *aws.Error {
-	text := c.param("DataProtectionPolicy")
-	if len(text) > maxDataProtection || text != "" && !json.Valid([]byte(text)) {
-		return invalid("DataProtectionPolicy")
-	}
 	c.s.changing.Lock()
 	defer c.s.changing.Unlock()
 	t, err := c.needTopic("ResourceArn", c.param("ResourceArn"), "PutDataProtectionPolicy")
@@ -406,7 +405,9 @@ func (c *call) putDataProtection() *aws.Error {
 		return err
 	}
 	changed := t.with()
-	changed.DataProtection = text
+	if err := changed.setProtection(c.param("DataProtectionPolicy")); err != nil {
+		return err
+	}
 	c.replaceTopic(changed)
 	c.store([]broker.Definition{changed.fact()}, "")
 	return nil

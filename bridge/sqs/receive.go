@@ -146,11 +146,30 @@ func (x *receiving) take(t *broker.Turn) (full bool) {
 // give answers with what was taken, once it is durable that nobody else gets
 // it. A client that hangs up before that has seen nothing.
 func (x *receiving) give(t *broker.Turn) {
+	if x.signs(x.taken) {
+		x.request.OnGone(x.giveBack)
+		go func() {
+			x.reply = x.render(x.taken)
+			x.ready(x.turn())
+		}()
+		return
+	}
 	x.reply = x.render(x.taken)
 	if x.parts.Load() == 0 {
 		x.request.OnGone(x.giveBack)
 	}
 	x.ready(t)
+}
+
+// signs reports whether messages have to be signed before anybody sees them,
+// which takes longer than an event loop may stand still.
+func (x *receiving) signs(list []broker.Taken) bool {
+	return x.request.service.sign != nil && slices.ContainsFunc(list, func(m broker.Taken) bool { return message.Unsigned(m.Msg) })
+}
+
+// turn is one for a goroutine that is no event loop.
+func (x *receiving) turn() *broker.Turn {
+	return &broker.Turn{Now: x.request.service.endpoint.Now().UnixMilli()}
 }
 
 // ready notes that a part of the answer is there; the last one sends it.
@@ -161,7 +180,7 @@ func (x *receiving) ready(t *broker.Turn) {
 }
 
 func (x *receiving) giveBack() {
-	x.queue.core.GiveBack(&broker.Turn{Now: x.request.service.endpoint.Now().UnixMilli()}, x.taken)
+	x.queue.core.GiveBack(x.turn(), x.taken)
 }
 
 // settle answers a short poll that found nothing in memory: the store may be
@@ -180,7 +199,13 @@ func (x *receiving) settle(t *broker.Turn) {
 const shortPoll = 250
 
 // answer answers with messages, if there are any.
-func (x *receiving) answer(t *broker.Turn, list []broker.Taken) { x.request.finish(t, x.render(list)) }
+func (x *receiving) answer(t *broker.Turn, list []broker.Taken) {
+	if x.signs(list) {
+		go func() { x.request.finish(x.turn(), x.render(list)) }()
+		return
+	}
+	x.request.finish(t, x.render(list))
+}
 
 // render writes the messages.
 func (x *receiving) render(list []broker.Taken) *writer {

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/hermodmq/hermod/bridge/aws"
 	"github.com/hermodmq/hermod/bridge/endpoint"
 	"github.com/hermodmq/hermod/bridge/message"
 	"github.com/hermodmq/hermod/broker"
@@ -255,4 +257,59 @@ func FuzzDecodeJSON(f *testing.F) {
 			t.Errorf("%q, want %q", in.queueName, s)
 		}
 	})
+}
+
+// Notifications that are not signed yet are signed when they are received, which
+// takes a millisecond each: not on the event loop of the client.
+func TestSigningLeavesTheLoop(t *testing.T) {
+	w := newWorld(t)
+	signing := make(chan struct{})
+	w.sqs.SetSigner(func(b []byte) []byte {
+		<-signing
+		return append(append([]byte(nil), b...), " signed"...)
+	})
+	w.call("CreateQueue", `{"QueueName":"q"}`)
+	draft := message.Content{ID: aws.NewUUID(), Unsigned: true}
+	session := w.core.VHost("/").OpenSession(nil, nil)
+	for range 2 {
+		if _, err := session.Publish(w.turn(), broker.Publish{Msg: &broker.Message{
+			RoutingKey: "q", Format: broker.FormatAWS, Native: draft.AppendNative(nil), Body: []byte("draft"), Persistent: true, TTL: broker.NoTTL, Received: w.now.UnixMilli(),
+		}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.commit()
+	returned := make(chan *exchange, 1)
+	go func() {
+		x := w.begin("ReceiveMessage", `{"QueueUrl":"q","MaxNumberOfMessages":2}`)
+		w.commit()
+		returned <- x
+	}()
+	var x *exchange
+	select {
+	case x = <-returned:
+	case <-time.After(time.Minute):
+		close(signing)
+		t.Fatal("the loop waits for a signature")
+	}
+	x.mu.Lock()
+	if x.done {
+		t.Error("answered without signatures")
+	}
+	x.mu.Unlock()
+	close(signing)
+	for end := time.Now().Add(time.Minute); ; runtime.Gosched() {
+		x.mu.Lock()
+		done := x.done
+		x.mu.Unlock()
+		if done {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("not answered")
+		}
+	}
+	if got := strings.Count(x.text(), `"Body":"draft signed"`); got != 2 {
+		t.Errorf("%s", x.text())
+	}
 }

@@ -270,6 +270,7 @@ func (n *node) openCore() error {
 		LoopbackUsers:   c.Auth.LoopbackUsers,
 
 		MaxRetained: c.MQTT.MaxRetained, MaxRetainedBytes: int64(c.MQTT.MaxRetainedBytes),
+		Images: n.images(),
 	}
 	switch c.Auth.Anonymous {
 	case config.Off:

@@ -358,7 +358,7 @@ func (n *node) clusterHealth(h nethttp.Handler) nethttp.Handler {
 			// Publishers are held, but where else could consumers go?
 			r.Verdict = "alarm: " + core.Alarms().String()
 		}
-		r.DiskLow = n.diskLow()
+		r.DiskLow = n.diskLow() || r.Status.DiskLow // a witness has no store that looks
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(code)
 		_ = json.NewEncoder(w).Encode(r)
@@ -383,6 +383,8 @@ func (n *node) clusterSamples() []http.Sample {
 		gauge("hermod_raft_applied_index", "Last entry in the state", float64(st.Applied)),
 		{Name: "hermod_raft_commit_seconds_total", Help: "Time from the active node's append of groups of entries to their application", Counter: true, Value: total.Seconds()},
 		{Name: "hermod_raft_commits_total", Help: "Groups of entries applied", Counter: true, Value: float64(count)},
+		gauge("hermod_format_level", "Format level that the log has reached: older programs cannot read it", float64(st.Reached)),
+		gauge("hermod_format_level_known", "Format level that this program knows", float64(st.Level)),
 	}
 	if !n.config.HA.Enabled {
 		return list

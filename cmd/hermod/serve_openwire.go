@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hermodmq/hermod/broker"
 	"github.com/hermodmq/hermod/cmd/hermod/config"
 	"github.com/hermodmq/hermod/listeners/openwire"
 	"github.com/hermodmq/hermod/listeners/transport"
@@ -49,10 +50,6 @@ func (n *node) openwireListener(server *openwire.Server, name, address string) t
 	for _, l := range limits {
 		o.PendingLimits = append(o.PendingLimits, openwire.PendingLimit(l))
 	}
-	recoveries, _ := c.Recoveries()
-	for _, r := range recoveries {
-		o.Recoveries = append(o.Recoveries, openwire.Recovery(r))
-	}
 	if o.MaxInactivity == 0 {
 		o.MaxInactivity = -1
 	}
@@ -61,6 +58,16 @@ func (n *node) openwireListener(server *openwire.Server, name, address string) t
 		MaxFrame: o.MaxFrameSize(n.core.MaxMessageSize()),
 		New:      server.New(o),
 	}
+}
+
+// images are the topics whose last messages retroactive consumers get.
+func (n *node) images() (list []broker.ImagePolicy) {
+	recoveries, _ := n.config.OpenWire.Recoveries()
+	for _, r := range recoveries {
+		topic := broker.Destination{Kind: broker.TopicDestination, Name: r.Topic}
+		list = append(list, broker.ImagePolicy{Pattern: topic.Pattern(), Messages: r.Messages, Age: r.Age.Milliseconds()})
+	}
+	return list
 }
 
 // clusterInterval is how often clients' knowledge of the cluster is brought up

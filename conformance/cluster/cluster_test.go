@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -46,7 +47,23 @@ func newWorld(t *testing.T, prepare func(nodes []*node)) *world {
 	if err := w.settleDown(); err != nil {
 		t.Fatal(err)
 	}
+	if !slices.ContainsFunc(w.nodes, func(n *node) bool { return n.bin != "" }) && !w.levelled(serveLimit) {
+		t.Fatalf("not all nodes reach their format level\n%s%s", w.states(), w.logs())
+	}
 	return w
+}
+
+// levelled waits until every node that stores something has reached the format
+// level of its program.
+func (c *cluster) levelled(limit time.Duration) bool {
+	return harness.Poll(limit, func() bool {
+		for i := range c.nodes {
+			if h, err := c.health(i); err != nil || h.Known == 0 || h.Reached != h.Known {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // load starts the clients of every protocol. The result ends publishers and

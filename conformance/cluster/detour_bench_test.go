@@ -5,10 +5,8 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,54 +19,15 @@ import (
 //	go test -run '^$' -bench WithWitness -benchtime 20x .
 //	go test -run '^$' -bench Relay -benchtime 3x .
 
-// detourCluster is benchCluster with settings of its own.
-func detourCluster(b *testing.B, prepare func(nodes []*node)) *world {
-	b.Helper()
-	w := &world{history: newHistory(), seed: 1, cluster: newCluster(3, b.TempDir(), false)}
-	b.Cleanup(w.Close)
-	prepare(w.nodes)
-	if err := w.start(); err != nil {
-		b.Fatalf("%v\n%s", err, w.logs())
-	}
-	if err := w.settleDown(); err != nil {
-		b.Fatal(err)
-	}
-	return w
-}
-
 // BenchmarkTakeoverWithWitness is BenchmarkTakeover with two full nodes and a
 // witness.
-func BenchmarkTakeoverWithWitness(b *testing.B) {
-	w := detourCluster(b, withWitness)
-	var gaps []time.Duration
-	for b.Loop() {
-		if !w.whole(serveLimit) {
-			b.Fatalf("not whole\n%s%s", w.states(), w.logs())
-		}
-		l := w.leader(serveLimit)
-		w.confirmOne(b, l)
-		began := time.Now()
-		if err := w.nodes[l].signal(syscall.SIGKILL); err != nil {
-			b.Fatal(err)
-		}
-		gaps = append(gaps, w.confirmOne(b, l+1).Sub(began))
-		w.nodes[l].broker.Kill()
-		if err := w.start(l); err != nil {
-			b.Fatalf("%v\n%s", err, w.logs())
-		}
-	}
-	report(b, "takeover", gaps)
-}
+func BenchmarkTakeoverWithWitness(b *testing.B) { benchCluster(b, 3, withWitness).takeovers(b) }
 
 // BenchmarkRelay compares, in turns, confirmed publishes of 1 KiB with a window
 // of 1,000 on four connections to the active node and to a standby that
 // relays, and the processor time that all nodes together spend on each.
 func BenchmarkRelay(b *testing.B) {
-	w := detourCluster(b, func(nodes []*node) {
-		for _, n := range nodes {
-			n.extra = append(n.extra, "ha.standby=relay")
-		}
-	})
+	w := benchCluster(b, 3, set("ha.standby=relay"))
 	l := w.leader(serveLimit)
 	var rates, costs [2][]float64
 	for b.Loop() {
@@ -80,10 +39,8 @@ func BenchmarkRelay(b *testing.B) {
 		}
 	}
 	for i, name := range []string{"direct", "relayed"} {
-		slices.Sort(rates[i])
-		slices.Sort(costs[i])
-		b.ReportMetric(rates[i][len(rates[i])/2], name+"-msgs/s")
-		b.ReportMetric(costs[i][len(costs[i])/2], name+"-cpu-us/msg")
+		b.ReportMetric(middle(rates[i]), name+"-msgs/s")
+		b.ReportMetric(middle(costs[i]), name+"-cpu-us/msg")
 	}
 	b.ReportMetric(0, "ns/op")
 }

@@ -21,8 +21,8 @@ const (
 	diskTight  = 160 << 20 // less than that, but enough for settlements and the next log segment
 )
 
-// newWorldOnVolumes is newWorld with each node's data on a small file system.
-func newWorldOnVolumes(t *testing.T) (*world, []*volume) {
+// newWorldOnVolumes is newWorld with each node's data on a small file system. prepare may be nil.
+func newWorldOnVolumes(t *testing.T, prepare func(nodes []*node)) (*world, []*volume) {
 	t.Helper()
 	var volumes []*volume
 	w := newWorld(t, func(nodes []*node) {
@@ -36,6 +36,9 @@ func newWorldOnVolumes(t *testing.T) (*world, []*volume) {
 			t.Cleanup(func() { _ = v.Close() })
 			volumes = append(volumes, v)
 			n.extra = append(n.extra, fmt.Sprintf("limits.disk_free=%d", diskLow), "ha.log_keep=16MiB")
+		}
+		if prepare != nil {
+			prepare(nodes)
 		}
 	})
 	return w, volumes
@@ -53,7 +56,7 @@ func (w *world) hose(ctx context.Context, wg *sync.WaitGroup) {
 // their protocols' means, nodes that cannot write end, and nothing confirmed is
 // lost; when there is space again everything goes on.
 func TestDisksThatFillUp(t *testing.T) {
-	w, volumes := newWorldOnVolumes(t)
+	w, volumes := newWorldOnVolumes(t, nil)
 	t.Logf("seed: CLUSTER_SEED=%d", w.seed)
 	end := w.load()
 	l, err := w.serving()
@@ -207,5 +210,102 @@ func (w *world) runsFull(t *testing.T, node int, v *volume) {
 	}
 	if err := w.settleDown(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestAStandbysDiskRunsLow: its status and the active node's say so, and nobody
+// is held up: whoever hands over prefers another one. Made the active node all
+// the same, it holds publishers until there is space again.
+func TestAStandbysDiskRunsLow(t *testing.T) {
+	w, volumes := newWorldOnVolumes(t, patient)
+	t.Logf("seed: CLUSTER_SEED=%d", w.seed)
+	w.pace = 5 * time.Millisecond // the standby's disk is not to fill up
+	end := w.load()
+	l, err := w.serving()
+	if err != nil {
+		t.Fatal(err)
+	}
+	low, other := (l+1)%len(w.nodes), (l+2)%len(w.nodes)
+	c := w.witness(t, l)
+	if !c.publish().acked(answerTimeout) { // queues and the like are there
+		t.Fatal("the active node does not confirm")
+	}
+	if err := volumes[low].fill(diskLow - 32<<20); err != nil {
+		t.Fatal(err)
+	}
+	w.saysDiskLow(t, low, true)
+	for range 20 {
+		if !c.publish().acked(answerTimeout) {
+			t.Fatal("the active node holds publishers back because of a standby's disk")
+		}
+	}
+	if !harness.Poll(serveLimit, func() bool { return w.samples(t, low)["hermod_store_disk_low"] == 1 }) {
+		t.Error("hermod_store_disk_low is not 1 on the standby")
+	}
+	if out := w.nodes[l].ctl(t, "cluster", "status"); !strings.Contains(out, "true") || !strings.Contains(out, "disk_low") {
+		t.Errorf("cluster status:\n%s", out)
+	}
+
+	w.nodes[l].ctl(t, "cluster", "transfer")
+	if next := w.successor(t, l); next != other {
+		t.Errorf("%s was handed over to, whose disk is nearly full", w.nodes[next].name)
+	}
+	if err := w.settleDown(); err != nil {
+		t.Fatal(err)
+	}
+	w.nodes[w.leader(serveLimit)].ctl(t, "cluster", "transfer", w.nodes[low].name)
+	if !harness.Poll(serveLimit, func() bool { h, err := w.health(low); return err == nil && h.Serving }) {
+		t.Fatalf("%s does not serve\n%s%s", w.nodes[low].name, w.states(), w.logs())
+	}
+	c = w.publisher(t, low)
+	var held pending
+	if !harness.Poll(serveLimit, func() bool { // the node looks at its disk now and then
+		held = c.publish()
+		return !held.acked(500 * time.Millisecond)
+	}) {
+		t.Fatal("publishes are confirmed on a disk that is nearly full")
+	}
+	if err := volumes[low].empty(); err != nil {
+		t.Fatal(err)
+	}
+	if !held.acked(serveLimit) {
+		t.Error("what was held is not confirmed when there is space again")
+	}
+	w.saysDiskLow(t, low, false)
+	if err := w.settleDown(); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	w.judge(t)
+}
+
+// saysDiskLow waits until a node and the leader say whether the node's disk is
+// nearly full, and checks that the leader serves and says so of nobody else.
+func (w *world) saysDiskLow(t *testing.T, i int, want bool) {
+	t.Helper()
+	var own, lead health
+	if !harness.Poll(serveLimit, func() bool {
+		var err error
+		if own, err = w.health(i); err != nil || own.DiskLow != want {
+			return false
+		}
+		l := w.leader(serveLimit)
+		if l < 0 {
+			return false
+		}
+		if lead, err = w.health(l); err != nil {
+			return false
+		}
+		for _, m := range lead.Nodes {
+			if m.DiskLow != (want && m.Name == w.nodes[i].name) {
+				return false
+			}
+		}
+		return len(lead.Nodes) == len(w.nodes)
+	}) {
+		t.Errorf("disk_low is not %v of %s alone: it says %+v, the leader %+v", want, w.nodes[i].name, own, lead)
+	}
+	if !lead.Serving {
+		t.Errorf("the active node does not serve: %+v", lead)
 	}
 }

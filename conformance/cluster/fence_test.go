@@ -23,6 +23,16 @@ type witness struct {
 
 func (w *world) witness(t *testing.T, node int) *witness {
 	t.Helper()
+	c := w.publisher(t, node)
+	if !c.publish().acked(answerTimeout) {
+		t.Fatal("the active node does not confirm")
+	}
+	return c
+}
+
+// publisher is a witness of which nothing is confirmed yet.
+func (w *world) publisher(t *testing.T, node int) *witness {
+	t.Helper()
 	ch, cut, err := w.channel(w.addresses(portAMQP, node)[0])
 	if err != nil {
 		t.Fatal(err)
@@ -35,9 +45,6 @@ func (w *world) witness(t *testing.T, node int) *witness {
 	c := &witness{t, ch, ch.NotifyClose(make(chan *amqp.Error, 1))}
 	if err := ch.Confirm(false); err != nil {
 		t.Fatal(err)
-	}
-	if !c.publish().acked(answerTimeout) {
-		t.Fatal("the active node does not confirm")
 	}
 	return c
 }

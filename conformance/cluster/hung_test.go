@@ -10,7 +10,7 @@ import (
 // on its clients, and another one takes over. The process itself cannot end
 // before the disk answers.
 func TestAHungDiskEndsTheActiveNode(t *testing.T) {
-	w, p := newWorldOnLossyDisks(t)
+	w, p := newWorldOnLossyDisks(t, nil)
 	t.Logf("seed: CLUSTER_SEED=%d", w.seed)
 	end := w.load()
 	rest(t.Context(), time.Second)
@@ -47,7 +47,7 @@ func TestAHungDiskEndsTheActiveNode(t *testing.T) {
 
 // TestAHungDiskOfAStandbyStopsNobody: the others go on meanwhile.
 func TestAHungDiskOfAStandbyStopsNobody(t *testing.T) {
-	w, p := newWorldOnLossyDisks(t)
+	w, p := newWorldOnLossyDisks(t, nil)
 	t.Logf("seed: CLUSTER_SEED=%d", w.seed)
 	end := w.load()
 	l := w.leader(serveLimit)

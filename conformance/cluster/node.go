@@ -90,7 +90,20 @@ type health struct {
 	Last    uint64 `json:"last_index"`
 	Applied uint64 `json:"applied"`
 
-	Redundant int `json:"redundant"` // voters that hold everything, the leader says
+	Redundant int  `json:"redundant"` // voters that hold everything, the leader says
+	DiskLow   bool `json:"disk_low"`
+
+	Nodes []member `json:"nodes"` // complete on the leader only
+
+	Known   int `json:"format_level"`         // format level of its program
+	Reached int `json:"cluster_format_level"` // and of what it has
+}
+
+// member is what a leader says of a node.
+type member struct {
+	Name    string `json:"name"`
+	Lag     uint64 `json:"lag_entries"`
+	DiskLow bool   `json:"disk_low"`
 }
 
 // cluster is three nodes and the network between them and the clients.

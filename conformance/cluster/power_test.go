@@ -18,8 +18,8 @@ type plug struct {
 }
 
 // newWorldOnLossyDisks is newWorld with each node's data on a file system that
-// keeps what was synced and no more.
-func newWorldOnLossyDisks(t *testing.T, settings ...string) (*world, *plug) {
+// keeps what was synced and no more. prepare may be nil.
+func newWorldOnLossyDisks(t *testing.T, prepare func(nodes []*node), settings ...string) (*world, *plug) {
 	t.Helper()
 	p := &plug{}
 	w := newWorld(t, func(nodes []*node) {
@@ -36,6 +36,9 @@ func newWorldOnLossyDisks(t *testing.T, settings ...string) (*world, *plug) {
 			})
 			p.disks = append(p.disks, disk)
 			n.extra = append(n.extra, settings...)
+		}
+		if prepare != nil {
+			prepare(nodes)
 		}
 	})
 	return w, p
@@ -81,7 +84,7 @@ func (p *plug) whole() func(context.Context, *world, *rand.Rand) error {
 // TestPowerCutsLoseNothingConfirmed cuts the power of one node, of two and of
 // all, and each forgets what it had not synced.
 func TestPowerCutsLoseNothingConfirmed(t *testing.T) {
-	w, p := newWorldOnLossyDisks(t)
+	w, p := newWorldOnLossyDisks(t, nil)
 	rounds := number("CLUSTER_POWER_ROUNDS", 6)
 	t.Logf("seed: CLUSTER_SEED=%d CLUSTER_POWER_ROUNDS=%d", w.seed, rounds)
 	w.endure(t, rounds, p.faults())
@@ -91,7 +94,7 @@ func TestPowerCutsLoseNothingConfirmed(t *testing.T) {
 // TestPowerCutsLoseWhatWasNotSynced shows that the test before can fail: nodes
 // that confirm what only their kernel has lose it when the whole rack goes dark.
 func TestPowerCutsLoseWhatWasNotSynced(t *testing.T) {
-	w, p := newWorldOnLossyDisks(t, "persistence.confirm=os")
+	w, p := newWorldOnLossyDisks(t, nil, "persistence.confirm=os")
 	p.every = true
 	t.Logf("seed: CLUSTER_SEED=%d", w.seed)
 	end := w.load()

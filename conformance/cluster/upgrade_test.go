@@ -78,19 +78,12 @@ func unpack(raw []byte, dir string) error {
 // TestRollingUpgrade: under load, each standby of a cluster of an older build
 // is stopped, gets the present build and starts, then leadership is handed over
 // and the last node follows. Clients are told nothing worse than that the node
-// goes; nothing is lost. A node that goes back to the older build serves, or says
-// that its data is of a newer one.
+// goes; nothing is lost. The older build, which knows no format levels, stands by
+// behind a leader of the present one, until it is upgraded. Only then does the
+// cluster reach the level of the present build, and an older one is refused from
+// there on, with its data as without.
 func TestRollingUpgrade(t *testing.T) {
-	older, err := buildOlder(t, olderBuild)
-	if err != nil {
-		t.Skip(err)
-	}
-	w := newWorld(t, func(nodes []*node) {
-		for _, n := range nodes {
-			n.bin = older
-		}
-	})
-	t.Logf("seed: CLUSTER_SEED=%d, from %s", w.seed, olderBuild)
+	w, older := newOlderWorld(t, nil)
 	old := w.leader(serveLimit)
 	var checks []func(*testing.T, int)
 	for _, prepare := range []func(*testing.T, int) func(*testing.T, int){
@@ -101,21 +94,9 @@ func TestRollingUpgrade(t *testing.T) {
 	const kept = 500
 	w.keep(t, old, "cluster.kept", kept)
 	end := w.load()
-	step := func(i int, bin string) {
-		t.Helper()
-		rest(t.Context(), time.Second)
-		w.nodes[i].stop(t)
-		w.nodes[i].bin = bin
-		if err := w.start(i); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.settleDown(); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for i := range w.nodes {
 		if i != old {
-			step(i, "")
+			w.changeBuild(t, i, "")
 		}
 	}
 	if l := w.leader(serveLimit); l != old {
@@ -123,23 +104,19 @@ func TestRollingUpgrade(t *testing.T) {
 	}
 	w.nodes[old].ctl(t, "cluster", "transfer")
 	next := w.successor(t, old)
-	// The older build may end at the first record that it does not know; it says
-	// so, and has two nodes beside it.
-	if !harness.Poll(answerTimeout, func() bool { return w.whole(time.Second) }) {
-		if log := w.nodes[old].broker.Log(); !strings.Contains(log, "newer program") {
-			t.Fatalf("the older build does not follow, nor say why:\n%s%s", w.states(), log)
+	// Messages are in flight over SQS meanwhile: their leases are of level 1.
+	rest(t.Context(), 2*time.Second)
+	if err := w.settleDown(); err != nil {
+		t.Fatalf("the older build does not follow: %v", err)
+	}
+	for i := range w.nodes {
+		if h, err := w.health(i); err != nil || h.Reached != 0 || (h.Known == 0) != (i == old) {
+			t.Errorf("with an older member %s is %+v, %v", w.nodes[i].name, h, err)
 		}
-		t.Log("the older build has ended at a record that it does not know")
-		w.nodes[old].broker.Kill()
-		w.nodes[old].bin = ""
-		if err := w.start(old); err != nil {
-			t.Fatal(err)
-		}
-		if err := w.settleDown(); err != nil {
-			t.Fatal(err)
-		}
-	} else {
-		step(old, "")
+	}
+	w.changeBuild(t, old, "")
+	if !w.levelled(serveLimit) {
+		t.Fatalf("with no older member any more the format level is not reached\n%s%s", w.states(), w.logs())
 	}
 	status := ""
 	if !harness.Poll(serveLimit, func() bool { // the leader asks around now and then
@@ -154,35 +131,116 @@ func TestRollingUpgrade(t *testing.T) {
 		check(t, next)
 	}
 	w.kept(t, next, "cluster.kept", kept)
-	w.goesBack(t, (next+1)%len(w.nodes), older)
+	w.leasesAfterUpgrade(t)
+	w.goesBack(t, w.standbyOf(t), older)
+	w.comesBackEmpty(t, w.standbyOf(t), older)
 }
 
-// goesBack starts one node on the older build.
+// newOlderWorld is a cluster of the older build, whose program it returns.
+func newOlderWorld(t *testing.T, prepare func(nodes []*node)) (w *world, older string) {
+	t.Helper()
+	older, err := buildOlder(t, olderBuild)
+	if err != nil {
+		t.Skip(err)
+	}
+	w = newWorld(t, func(nodes []*node) {
+		for _, n := range nodes {
+			n.bin = older
+		}
+		if prepare != nil {
+			prepare(nodes)
+		}
+	})
+	t.Logf("seed: CLUSTER_SEED=%d, from %s", w.seed, olderBuild)
+	return w, older
+}
+
+// changeBuild stops a node and starts it on another program.
+func (w *world) changeBuild(t *testing.T, i int, bin string) {
+	t.Helper()
+	rest(t.Context(), time.Second)
+	w.nodes[i].stop(t)
+	w.nodes[i].bin = bin
+	if err := w.start(i); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.settleDown(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// standbyOf returns a node that does not lead.
+func (w *world) standbyOf(t *testing.T) int {
+	t.Helper()
+	l := w.leader(serveLimit)
+	if l < 0 {
+		t.Fatalf("no node serves\n%s%s", w.states(), w.logs())
+	}
+	return (l + 1) % len(w.nodes)
+}
+
+// leasesAfterUpgrade: leases outlive the active node, now that all know them.
+func (w *world) leasesAfterUpgrade(t *testing.T) {
+	t.Helper()
+	l := w.leader(serveLimit)
+	check := w.leases(t, l)
+	w.nodes[l].ctl(t, "cluster", "transfer")
+	next := w.successor(t, l)
+	if err := w.settleDown(); err != nil {
+		t.Fatal(err)
+	}
+	check(t, next)
+}
+
+// goesBack starts one node on the older build: it says why it does not run, and
+// its data is as it was.
 func (w *world) goesBack(t *testing.T, i int, older string) {
 	t.Helper()
 	n := w.nodes[i]
 	n.stop(t)
 	n.bin = older
-	if err := n.start(); err != nil {
-		if !strings.Contains(err.Error(), "newer program") {
-			t.Errorf("the older build does not start, nor say why: %v", err)
-		}
-		t.Logf("the older build refuses: %v", err)
-	} else if !w.whole(serveLimit) {
-		// It may end at the first entry that it does not know.
+	err := n.start()
+	if err == nil { // it is as far as the first thing that it does not know
 		select {
 		case <-n.broker.Exited():
-			if !strings.Contains(n.broker.Log(), "newer program") {
-				t.Errorf("the older build ended without saying why:\n%s", n.broker.Log())
-			}
-		default:
-			t.Errorf("the older build runs and does not follow\n%s%s", w.states(), n.broker.Log())
+			err = errors.New(n.broker.Log())
+		case <-time.After(serveLimit):
 			n.broker.Kill()
+			t.Fatalf("the older build runs on data of a newer one\n%s%s", w.states(), n.broker.Log())
 		}
-	} else {
-		t.Log("the older build serves as a standby again")
-		n.stop(t)
 	}
+	if !strings.Contains(err.Error(), "newer program") {
+		t.Errorf("the older build does not say why it ends: %v", err)
+	}
+	n.bin = ""
+	if err := w.start(i); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.settleDown(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// comesBackEmpty starts one node on the older build with an empty folder: the
+// cluster does not let it in, and says why.
+func (w *world) comesBackEmpty(t *testing.T, i int, older string) {
+	t.Helper()
+	n := w.nodes[i]
+	n.stop(t)
+	if err := os.RemoveAll(n.dir); err != nil {
+		t.Fatal(err)
+	}
+	n.bin = older
+	if err := n.start(); err != nil {
+		t.Fatal(err)
+	}
+	if !harness.Poll(serveLimit, func() bool { return strings.Contains(n.broker.Log(), "start a newer one") }) {
+		t.Errorf("the older build is not told why it is refused:\n%s", n.broker.Log())
+	}
+	if h, err := w.health(i); err != nil || h.Role != "joining" {
+		t.Errorf("it is %+v, %v", h, err)
+	}
+	n.broker.Kill()
 	n.bin = ""
 	if err := w.start(i); err != nil {
 		t.Fatal(err)
@@ -216,7 +274,7 @@ func TestDataOfANewerProgramIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	set(2)
+	set(9)
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +286,7 @@ func TestDataOfANewerProgramIsRefused(t *testing.T) {
 	if db, err = bolt.Open(filepath.Join(n.dir, "store", "meta.db"), 0o600, &bolt.Options{Timeout: time.Second}); err != nil {
 		t.Fatal(err)
 	}
-	set(1)
+	set(2)
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}

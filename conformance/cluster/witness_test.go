@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -286,4 +287,155 @@ func (w *world) logBytes(i int) int64 {
 	}{1 << 62}
 	_ = json.NewDecoder(resp.Body).Decode(&h) // the size says so
 	return h.Bytes
+}
+
+// TestAWitnessSurvivesPowerCuts: the power of the witness, of full nodes and of
+// all fails, and each forgets what it had not synced. Besides the faults that
+// three full nodes endure, the active node goes while the other full one is away:
+// then only the witness has what was confirmed last, and it had better be on its
+// disk.
+func TestAWitnessSurvivesPowerCuts(t *testing.T) {
+	w, p := newWorldOnLossyDisks(t, withWitness)
+	rounds := number("CLUSTER_POWER_ROUNDS", 6)
+	t.Logf("seed: CLUSTER_SEED=%d CLUSTER_POWER_ROUNDS=%d", w.seed, rounds)
+	away := fault{"power cut of the leader and the witness while the other full node is away", false, p.whileAway}
+	list := append(p.faults(), fault{"power cut of the witness", false, p.pull(func(int, *world, *rand.Rand) []int { return []int{voter} })}, away)
+	end := w.load()
+	if err := p.whileAway(t.Context(), w, rand.New(rand.NewPCG(w.seed, 1))); err != nil { // once at least
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(w.seed, 0))
+	for range rounds {
+		w.round(t, rng, list)
+	}
+	if err := w.settleDown(); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	w.judge(t)
+	t.Logf("the disks forgot %d pages and %d names", p.lost.Pages, p.lost.Names)
+	w.holdsNothing(t, 256<<20)
+}
+
+// whileAway is killWhileAway by power cuts: the witness forgets, too.
+func (p *plug) whileAway(ctx context.Context, w *world, rng *rand.Rand) error {
+	if err := w.settleDown(); err != nil { // else there may be no quorum without one
+		return err
+	}
+	l, err := w.serving()
+	if err != nil {
+		return err
+	}
+	other := 1 - l
+	w.nodes[other].broker.Kill()
+	rest(ctx, time.Second+someTime(rng, 2*time.Second))
+	for _, i := range []int{l, voter} {
+		w.nodes[i].broker.Kill()
+	}
+	for _, i := range []int{l, voter} {
+		lost, err := p.disks[i].Cut(rng, 1)
+		if err != nil {
+			return err
+		}
+		p.lost.Pages += lost.Pages
+		p.lost.Names += lost.Names
+	}
+	if err := w.start(other, voter); err != nil {
+		return err
+	}
+	next, err := w.serving()
+	if err != nil {
+		return err
+	}
+	if next != other {
+		return fmt.Errorf("%s serves, not %s", w.nodes[next].name, w.nodes[other].name)
+	}
+	rest(ctx, someTime(rng, time.Second))
+	return w.start(l)
+}
+
+// TestAWitnessesDiskFillsUp: a witness whose disk is nearly full keeps little log
+// and says so, one whose disk is full ends; neither holds anybody up, and the
+// quorum of the full nodes goes on. With the witness back one of them may go.
+func TestAWitnessesDiskFillsUp(t *testing.T) {
+	w, volumes := newWorldOnVolumes(t, func(nodes []*node) { withWitness(nodes); patient(nodes) })
+	t.Logf("seed: CLUSTER_SEED=%d", w.seed)
+	end := w.load()
+	l, err := w.serving()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosing, stop := context.WithCancel(t.Context())
+	var hoses sync.WaitGroup
+	defer hoses.Wait()
+	defer stop()
+	if err := volumes[voter].fill(diskLow - 32<<20); err != nil {
+		t.Fatal(err)
+	}
+	w.saysDiskLow(t, voter, true)
+	w.hose(hosing, &hoses)
+	c := w.witness(t, l)
+	from := w.entries(t, l)
+	if !harness.Poll(serveLimit, func() bool { return w.entries(t, l) > from+2000 }) { // more than it has room for
+		t.Fatalf("publishers are held up\n%s%s", w.states(), w.logs())
+	}
+	if !c.publish().acked(answerTimeout) {
+		t.Error("the active node holds publishers back because of the witness's disk")
+	}
+	if !harness.Poll(serveLimit, func() bool { return w.logBytes(voter) <= 128<<20 }) {
+		t.Errorf("the witness keeps a log of %d MiB", w.logBytes(voter)>>20)
+	}
+	w.runsFull(t, voter, volumes[voter])
+	stop()
+	hoses.Wait()
+	w.saysDiskLow(t, voter, false)
+	if err := killLeader(t.Context(), w, rand.New(rand.NewPCG(w.seed, 0))); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.settleDown(); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	w.judge(t)
+}
+
+// entries is the last index of a node's log.
+func (w *world) entries(t *testing.T, i int) uint64 {
+	t.Helper()
+	h, err := w.health(i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.Last
+}
+
+// TestRollingUpgradeWithAWitness: from a build that knows no format levels, the
+// witness last: it stores none of what levels are about, but it counts.
+func TestRollingUpgradeWithAWitness(t *testing.T) {
+	w, _ := newOlderWorld(t, withWitness)
+	old := w.leader(serveLimit)
+	const kept = 200
+	w.keep(t, old, "cluster.kept", kept)
+	end := w.load()
+	w.changeBuild(t, 1-old, "")
+	w.nodes[old].ctl(t, "cluster", "transfer")
+	next := w.successor(t, old)
+	w.changeBuild(t, old, "")
+	if h, err := w.health(next); err != nil || h.Reached != 0 || h.Known == 0 {
+		t.Errorf("with an older witness %s is %+v, %v", w.nodes[next].name, h, err)
+	}
+	w.changeBuild(t, voter, "")
+	if !w.levelled(serveLimit) {
+		t.Fatalf("the format level is not reached\n%s%s", w.states(), w.logs())
+	}
+	if err := killWhileAway(t.Context(), w, rand.New(rand.NewPCG(w.seed, 0))); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.settleDown(); err != nil {
+		t.Fatal(err)
+	}
+	end()
+	w.judge(t)
+	w.kept(t, w.leader(serveLimit), "cluster.kept", kept)
+	w.leasesAfterUpgrade(t)
 }

@@ -213,6 +213,9 @@ func parseListener(line string) (name, addr string, ok bool) {
 // settingOf is the configuration key of an announced listener: "amqp" is
 // listeners.amqp.address, "amqp tls" (or amqp-tls, amqps) its tls_address.
 func settingOf(listener string) string {
+	if listener == "peers" {
+		return "ha.bind"
+	}
 	f := strings.FieldsFunc(listener, func(r rune) bool { return r == ' ' || r == '-' })
 	if len(f) >= 2 {
 		return "listeners." + f[0] + "." + strings.Join(f[1:], "_") + "_address"

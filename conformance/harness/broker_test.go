@@ -22,6 +22,7 @@ func TestSettingOf(t *testing.T) {
 		"amqp":               "listeners.amqp.address",
 		"amqp tls":           "listeners.amqp.tls_address",
 		"amqp-tls":           "listeners.amqp.tls_address",
+		"peers":              "ha.bind",
 		"amqps":              "listeners.amqp.tls_address",
 		"mqtt websocket":     "listeners.mqtt.websocket_address",
 		"mqtt-websocket-tls": "listeners.mqtt.websocket_tls_address",

@@ -19,7 +19,24 @@ const clusterPatience = 60 * time.Second
 // node.
 type members []*harness.Broker
 
-func (m members) start() error { return errors.New("a cluster's nodes are not started again") }
+// start starts the nodes that were killed, and waits for them to have
+// everything.
+func (m members) start() error {
+	for _, b := range m {
+		select {
+		case <-b.Exited():
+			if err := b.Restart(); err != nil {
+				return err
+			}
+		default:
+		}
+	}
+	if !harness.Poll(clusterPatience, func() bool { return m.leader(len(m)) != nil }) {
+		return errors.New("the cluster is not whole again")
+	}
+	return nil
+}
+
 func (m members) usage() (map[string]int64, error) {
 	return nil, errors.New("a cluster is not measured")
 }
@@ -30,6 +47,18 @@ func (m members) kill() error {
 		return errors.New("no node serves")
 	}
 	l.Kill()
+	return nil
+}
+
+// transfer has the active node hand over to one that holds everything.
+func (m members) transfer() error {
+	var l *harness.Broker
+	if !harness.Poll(clusterPatience, func() bool { l = m.leader(2); return l != nil }) {
+		return errors.New("no node serves that could hand over")
+	}
+	if out, err := l.CTL("cluster", "transfer"); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
 	return nil
 }
 
@@ -47,7 +76,8 @@ func (m members) leader(redundant int) *harness.Broker {
 	return nil
 }
 
-// TestCluster runs the scenarios that need a cluster, with the first client.
+// TestCluster runs the scenarios that need a cluster, with the first client, and
+// failover:(tcp://a,tcp://b,tcp://c) over three kills of the active node.
 func TestCluster(t *testing.T) {
 	g := wantedGenerations(t)[0]
 	g.compile(t)
@@ -65,7 +95,7 @@ func TestCluster(t *testing.T) {
 			b, err := harness.Start(harness.Options{DataDir: filepath.Join(dir, host(i)), Set: []string{
 				fmt.Sprint("node.name=n", i+1), "ha.enabled=true", "ha.bind=" + peers[i], "ha.peers=" + strings.Join(peers, ","), "ha.secret=conformance-openwire-secret",
 				"listeners.openwire.address=" + host(i) + ":27691", "listeners.metrics.address=" + host(i) + ":27692",
-				"listeners.amqp.address=off", "listeners.aws.address=off",
+				"listeners.amqp.address=" + host(i) + ":27693", "listeners.aws.address=off",
 			}})
 			m[i] = b
 			errs <- err
@@ -93,7 +123,24 @@ func TestCluster(t *testing.T) {
 	if !harness.Poll(clusterPatience, func() bool { active = m.leader(nodes); return active != nil }) {
 		t.Fatal("no cluster within", clusterPatience)
 	}
-	g.java(t, []string{"BROKER_KIND=hermod", "BROKER_URL=tcp://" + hostOf(active) + ":27691", "CONTROL=" + serve(t, m), "CLUSTER=on"})
+	var amqp, openwire []string
+	for i := range m {
+		amqp, openwire = append(amqp, host(i)+":27693"), append(openwire, "tcp://"+host(i)+":27691")
+	}
+	g.java(t, []string{"AMQP_NODES=" + strings.Join(amqp, ","), "OPENWIRE_NODES=" + strings.Join(openwire, ","), "BROKER_KIND=hermod", "BROKER_URL=tcp://" + hostOf(active) + ":27691", "CONTROL=" + serve(t, m), "CLUSTER=on"})
+
+	// OW-70 with a list of three addresses: whoever is the active node is killed.
+	if err := m.start(); err != nil {
+		t.Fatal(err)
+	}
+	urls := make([]string, nodes)
+	for i := range urls {
+		urls[i] = "tcp://" + host(i) + ":27691"
+	}
+	g.java(t, []string{
+		"BROKER_KIND=hermod", "BROKER_URL=tcp://" + hostOf(m.leader(nodes)) + ":27691", "BROKER_URLS=" + strings.Join(urls, ","),
+		"CONTROL=" + serve(t, m), "RAW=off", "FAILOVER_KILLS=3", "RUN=OW-70 Failover.producersAndConsumersLiveThroughKills",
+	})
 }
 
 // hostOf is the address of a node.

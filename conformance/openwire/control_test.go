@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -72,6 +73,15 @@ func serve(t *testing.T, b controlled) string {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /kill", func(w http.ResponseWriter, _ *http.Request) { answer(w, b.kill) })
 	mux.HandleFunc("POST /start", func(w http.ResponseWriter, _ *http.Request) { answer(w, b.start) })
+	mux.HandleFunc("POST /transfer", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, func() error {
+			m, ok := b.(members)
+			if !ok {
+				return errors.New("not a cluster")
+			}
+			return m.transfer()
+		})
+	})
 	mux.HandleFunc("GET /usage", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, func() error {
 			usage, err := b.usage()

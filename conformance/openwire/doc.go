@@ -9,7 +9,7 @@
 //
 //	RUN           a regular expression over "OW-16 Class.method"
 //	CLIENTS       which of javax, jakarta, debian to run (default: all there are)
-//	CHURN_SECONDS, CHURN_CONNECTIONS, FAILOVER_KILLS, TEMP_QUEUES, FIFO_MESSAGES
+//	CHURN_SECONDS, CHURN_CONNECTIONS, CHURN_RATE, CHURN_FAILURES, FAILOVER_KILLS, TEMP_QUEUES, FIFO_MESSAGES
 //	              lengthen what is short by default
 //	BROKER_URL    tcp://host:port of another broker, with BROKER_KIND=activemq;
 //	              STOMP_ADDR, MQTT_ADDR, AMQP_ADDR where it serves those too

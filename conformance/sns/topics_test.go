@@ -244,9 +244,90 @@ func TestSNS46_DataProtectionPolicy(t *testing.T) {
 	if *r.DataProtectionPolicy != policy {
 		t.Errorf("%s", *r.DataProtectionPolicy)
 	}
+	if p := w.protection(arn, "Inbound", "EmailAddress", `{"Deny":{}}`); p != nil {
+		t.Error(p)
+	}
+	w.refused(w.protection(arn, "Inbound", "Address", `{"Deny":{}}`), "InvalidParameter", "Invalid parameter: DataProtectionPolicy Reason: statement 1: this broker cannot find "+
+		"arn:aws:dataprotection::aws:data-identifier/Address; it finds AwsSecretKey, BankAccountNumber-DE, BankAccountNumber-ES, BankAccountNumber-FR, BankAccountNumber-GB, "+
+		"BankAccountNumber-IT, CreditCardNumber, EmailAddress, IpAddress, OpenSshPrivateKey, PgpPrivateKey, PhoneNumber-US, PkcsPrivateKey, PuttyPrivateKey, Ssn-US, "+
+		"VehicleIdentificationNumber, and custom data identifiers")
 	long := strings.Repeat(" ", 30_721)
 	_, err = w.PutDataProtectionPolicy(ctx, &sns.PutDataProtectionPolicyInput{ResourceArn: &arn, DataProtectionPolicy: &long})
 	w.refused(err, "InvalidParameter", "Invalid parameter: DataProtectionPolicy")
+}
+
+// protection sets a data protection policy of one statement for everybody.
+func (w *world) protection(topic, direction, identifier, operation string) error {
+	policy := `{"Name":"p","Version":"2021-06-01","Statement":[{"Sid":"s","DataDirection":"` + direction +
+		`","Principal":["*"],"DataIdentifier":["arn:aws:dataprotection::aws:data-identifier/` + identifier + `"],"Operation":` + operation + `}]}`
+	_, err := w.PutDataProtectionPolicy(ctx, &sns.PutDataProtectionPolicyInput{ResourceArn: &topic, DataProtectionPolicy: &policy})
+	return err
+}
+
+// SNS-46, and what the policies say: publishers are refused, texts are masked
+// on the way in, for everybody, or on the way out, for subscribers; after a
+// restart as before.
+func TestSNS46_DataProtection(t *testing.T) {
+	b, w := start(t)
+	denied, masked, out, kept := w.topic(), w.topic(), w.topic(), w.topic()
+	raw, enveloped, q := w.queue(), w.queue(), w.queue()
+	r := newReceiver(t)
+	w.subscribe(denied, "sqs", q.arn, "RawMessageDelivery", "true")
+	w.subscribe(masked, "sqs", raw.arn, "RawMessageDelivery", "true")
+	w.subscribe(masked, "sqs", enveloped.arn)
+	w.subscribe(out, "sqs", raw.arn, "RawMessageDelivery", "true")
+	w.subscribe(out, "sqs", enveloped.arn)
+	w.confirmed(out, r, "RawMessageDelivery", "true")
+	w.subscribe(kept, "sqs", q.arn, "RawMessageDelivery", "true")
+	w.must(w.protection(denied, "Inbound", "CreditCardNumber", `{"Deny":{}}`))
+	w.must(w.protection(masked, "Inbound", "EmailAddress", `{"Deidentify":{"MaskConfig":{"MaskWithCharacter":"#"}}}`))
+	w.must(w.protection(out, "Outbound", "IpAddress", `{"Deidentify":{"RedactConfig":{}}}`))
+	w.must(w.protection(kept, "Outbound", "IpAddress", `{"Deny":{}}`))
+	for life := range 2 {
+		const card = "card 4111 1111 1111 1111"
+		_, err := w.Publish(ctx, &sns.PublishInput{TopicArn: &denied, Message: aws.String(card)})
+		if err == nil || !strings.Contains(err.Error(), "AuthorizationError") || !strings.Contains(err.Error(), "with an explicit deny in a data protection policy") {
+			t.Errorf("life %d: a card number was taken: %v", life, err)
+		}
+		batch, err := w.PublishBatch(ctx, &sns.PublishBatchInput{TopicArn: &denied, PublishBatchRequestEntries: []types.PublishBatchRequestEntry{
+			{Id: aws.String("a"), Message: aws.String(card)}, {Id: aws.String("b"), Message: aws.String("fine")},
+		}})
+		w.must(err)
+		if len(batch.Failed) != 1 || *batch.Failed[0].Id != "a" || *batch.Failed[0].Code != "AuthorizationError" || len(batch.Successful) != 1 || *batch.Successful[0].Id != "b" {
+			t.Errorf("life %d: %+v", life, batch)
+		}
+		if got := *w.receive(q).Body; got != "fine" {
+			t.Errorf("life %d: %q", life, got)
+		}
+		w.publish(masked, "to ann@example.org!", func(in *sns.PublishInput) { in.Subject = aws.String("for ann@example.org") })
+		if got := *w.receive(raw).Body; got != "to ###############!" {
+			t.Errorf("life %d: %q", life, got)
+		}
+		e := w.envelope(enveloped)
+		if e.Message != "to ###############!" || e.Subject != "for ###############" {
+			t.Errorf("life %d: %+v", life, e)
+		}
+		w.verify(e, "1")
+		w.publish(masked, `{"default":"x","sqs":"ann@example.org"}`, func(in *sns.PublishInput) { in.MessageStructure = aws.String("json") })
+		if a, b := *w.receive(raw).Body, w.envelope(enveloped).Message; a != "###############" || b != a {
+			t.Errorf("life %d: %q %q", life, a, b)
+		}
+		w.publish(out, "from 10.0.0.1 on")
+		e = w.envelope(enveloped)
+		w.verify(e, "1")
+		if a, c := *w.receive(raw).Body, r.next(w).body; a != "from  on" || e.Message != a || c != a {
+			t.Errorf("life %d: %q %q %q", life, a, e.Message, c)
+		}
+		w.publish(kept, "from 10.0.0.1")
+		w.publish(kept, "nothing")
+		if got := *w.receive(q).Body; got != "nothing" {
+			t.Errorf("life %d: %q", life, got)
+		}
+		if life == 0 {
+			b.Kill()
+			w.must(b.Restart())
+		}
+	}
 }
 
 // SNS-48: who comes from another account needs the policy's leave; within the

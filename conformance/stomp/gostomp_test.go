@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/go-stomp/stomp/v3"
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/hermodmq/hermod/conformance/harness"
 )
@@ -127,4 +128,90 @@ func gostompTransaction(t *testing.T, c *stomp.Conn, q string) {
 		t.Fatal(err)
 	}
 	unsubscribe(t, s)
+}
+
+// TestSTOMP41Retroactive: a stock client that asks for it gets the last messages
+// of a topic, whoever sent them, before what is sent from then on.
+func TestSTOMP41Retroactive(t *testing.T) {
+	b := start(t, "activemq", "openwire.recovery=KEPT.>:2", "listeners.mqtt.address=off")
+	c := gostomp(t, b)
+	topic := "/topic/KEPT.a"
+	send := func(bodies ...string) {
+		t.Helper()
+		for _, body := range bodies {
+			if err := c.Send(topic, "text/plain", []byte(body), stomp.SendOpt.Receipt); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	read := func(s *stomp.Subscription, bodies ...string) {
+		t.Helper()
+		for _, body := range bodies {
+			m := nextOf(t, s)
+			if string(m.Body) != body {
+				t.Fatalf("got %q, want %q", m.Body, body)
+			}
+			if s.AckMode() == stomp.AckAuto {
+				continue
+			}
+			if err := m.Conn.Ack(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	subscribe := func(name string, mode stomp.AckMode, retroactive string) *stomp.Subscription {
+		t.Helper()
+		s, err := c.Subscribe(name, mode, stomp.SubscribeOpt.Header("activemq.retroactive", retroactive))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	send("1", "2")
+	publishTopic(t, b, "KEPT.a", "3 by AMQP")
+	auto := subscribe(topic, stomp.AckAuto, "true")
+	read(auto, "2", "3 by AMQP")
+	single := subscribe("/topic/KEPT.*", stomp.AckClientIndividual, "true")
+	read(single, "2", "3 by AMQP")
+	plain := subscribe(topic, stomp.AckAuto, "false")
+	tx := c.Begin()
+	for _, body := range []string{"4", "5"} {
+		if err := tx.Send(topic, "text/plain", []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	late := subscribe(topic, stomp.AckClient, "true")
+	read(late, "2", "3 by AMQP")
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*stomp.Subscription{auto, single, plain, late} {
+		read(s, "4", "5")
+	}
+	if err := c.Send("/topic/OTHER", "text/plain", []byte("not kept"), stomp.SendOpt.Receipt); err != nil {
+		t.Fatal(err)
+	}
+	other := subscribe("/topic/OTHER", stomp.AckAuto, "true")
+	if err := c.Send("/topic/OTHER", "text/plain", []byte("live"), stomp.SendOpt.Receipt); err != nil {
+		t.Fatal(err)
+	}
+	read(other, "live")
+}
+
+// publishTopic publishes over AMQP and waits until the broker has it.
+func publishTopic(t *testing.T, b *harness.Broker, key, body string) {
+	t.Helper()
+	ch := channel(t, b)
+	if err := ch.Confirm(false); err != nil {
+		t.Fatal(err)
+	}
+	d, err := ch.PublishWithDeferredConfirm("amq.topic", key, false, false, amqp.Publishing{Body: []byte(body)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-d.Done():
+	case <-time.After(patience):
+		t.Fatal("no confirm")
+	}
 }

@@ -189,6 +189,18 @@ func TestSTOMP26Backlog(t *testing.T) {
 	ready(t, b, q, 5000)
 }
 
+// TestSTOMP26Priority: a message without a priority has JMS's default.
+func TestSTOMP26Priority(t *testing.T) {
+	b := either(t)
+	c := open(t, b, "1.2")
+	q := unique(t)
+	c.subscribe("/queue/"+q, "selector:JMSPriority = 4")
+	c.send("SEND", "lowest", "destination:/queue/"+q, "priority:0")
+	c.send("SEND", "ordinary", "destination:/queue/"+q)
+	c.message("ordinary")
+	ready(t, b, q, 1)
+}
+
 // TestSTOMP26Redelivered: a selector may ask for what was, or was not,
 // delivered before.
 func TestSTOMP26Redelivered(t *testing.T) {

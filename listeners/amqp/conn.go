@@ -378,6 +378,18 @@ func (c *conn) Drain() {
 	c.fail(&exception{wire.ConnectionForced, "broker forced connection closure with reason 'shutdown'"})
 }
 
+var _ transport.Leaver = (*conn)(nil)
+
+// Leave implements transport.Leaver: another node is the active one. Clients
+// that recover do so after this code, as after any that is the server's.
+func (c *conn) Leave() {
+	if c.state >= awaitingTuneOk && c.state < closing {
+		e := exception{wire.ConnectionForced, "broker forced connection closure with reason 'another node has taken over'"}
+		c.send(0, &wire.ConnectionClose{ReplyCode: e.code, ReplyText: e.replyText()})
+		c.write()
+	}
+}
+
 // Tick implements transport.Session.
 func (c *conn) Tick(time.Time) {
 	if c.state == over {

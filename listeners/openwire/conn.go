@@ -14,7 +14,6 @@ type Server struct {
 	broker *broker.Broker
 	hub    hub
 	last   lastSent
-	images images
 }
 
 // NewServer makes a server over a broker that has recovered. t is of the
@@ -350,6 +349,25 @@ func (c *conn) Drain() {
 	c.begin()
 	c.endSessions(wire.LastDeliveredUnknown)
 	c.hangUp()
+}
+
+var _ transport.Leaver = (*conn)(nil)
+
+// Leave implements transport.Leaver: another node is the active one. A client
+// that fails over is reminded where the nodes are and finds the active one
+// when the socket closes; an exception would only alarm its application. Others
+// learn why they have to go.
+func (c *conn) Leave() {
+	if c.state != running {
+		return
+	}
+	if c.survives {
+		c.tellCluster()
+	} else {
+		t := exceptionOf(refuse(classJMS, "The broker is not the active one any more: another node has taken over"))
+		c.send(&wire.ConnectionError{Exception: t, ConnectionID: c.structureID()})
+	}
+	c.write()
 }
 
 // slack is how much earlier than promised a sign of life is sent, in ms: ticks

@@ -137,7 +137,7 @@ func (c *conn) start(cons *consumer, s *wire.ConsumerInfo, parts []broker.Destin
 		return c.startDurable(cons, s, topics, queues, o)
 	}
 	if len(topics) > 0 {
-		queue, err := c.subscribe(cons, s, topics)
+		queue, images, err := c.subscribe(cons, s, topics)
 		if err != nil {
 			return err
 		}
@@ -145,9 +145,7 @@ func (c *conn) start(cons *consumer, s *wire.ConsumerInfo, parts []broker.Destin
 			if err := c.read(cons, queue, o, wire.Destination{}); err != nil {
 				return err
 			}
-			if s.Retroactive {
-				c.showImages(cons, topics)
-			}
+			c.showImages(cons, images)
 			return nil
 		}
 		return c.readAll(cons, queues, queue, o)
@@ -283,24 +281,31 @@ func (c *conn) deadLetters(kind, name string) string {
 }
 
 // subscribe makes the queue of a topic subscription that lasts as long as its
-// consumer.
-func (c *conn) subscribe(cons *consumer, s *wire.ConsumerInfo, topics []broker.Destination) (string, error) {
+// consumer, and finds what a retroactive one gets at once.
+func (c *conn) subscribe(cons *consumer, s *wire.ConsumerInfo, topics []broker.Destination) (queue string, images []*broker.Message, err error) {
 	d := broker.QueueDeclare{Name: "openwire-subscription-" + randomText(), Exclusive: true, AutoDelete: true}
 	if n := c.pendingLimit(s, topics); n > 0 {
 		d.Args = broker.Table{{Name: "x-max-length", Value: int64(n)}}
 	}
 	broker.MarkSubscription(&d)
 	if _, err := c.session.DeclareQueue(&c.turn, d, nil); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	cons.inbox = d.Name
 	for _, t := range topics {
 		b := broker.Binding{Source: broker.TopicExchange, Destination: d.Name, Key: t.Pattern()}
-		if err := c.session.Bind(&c.turn, b, nil); err != nil {
-			return "", err
+		if !s.Retroactive {
+			err = c.session.Bind(&c.turn, b, nil)
+		} else {
+			var more []*broker.Message
+			more, err = c.session.BindImages(&c.turn, b)
+			images = append(images, more...)
+		}
+		if err != nil {
+			return "", nil, err
 		}
 	}
-	return d.Name, nil
+	return d.Name, images, nil
 }
 
 // pendingLimit bounds what waits for a consumer of topics beyond its prefetch;

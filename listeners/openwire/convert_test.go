@@ -497,6 +497,7 @@ func TestSelectors(t *testing.T) {
 		{"JMSTimestamp = 1000 AND JMSExpiration = 0 AND JMSReplyTo = 'topic://r' AND JMSDestination = 'queue://A.B'", true},
 		{"JMSMessageID = 'ID:x-1' AND JMSXGroupID = 'g' AND JMSXGroupSeq = 2 AND JMSXUserID = 'u'", true},
 		{"JMSRedelivered = FALSE AND JMSXDeliveryCount = 1", true},
+		{"JMSXGroupFirstForConsumer = FALSE AND JMSActiveMQBrokerOutTime = 0 AND JMSActiveMQBrokerInTime > 0", true},
 		{"i = 5 AND s = 'red' AND f = 0.5 AND t AND y = 1 AND h = 1 AND l = 1 AND d = 1.5 AND n IS NULL AND missing IS NULL", true},
 		{"i > 5", false},
 		{"JMSType = 'T2'", false},

@@ -103,15 +103,20 @@ func (c *conn) release(cons *consumer) {
 func (c *conn) dispatch(p *part, d *broker.Delivery) {
 	cons, m := p.cons, d.Msg
 	size := m.Size()
+	image := d.Offset == delivery.Image
 	if cons.passes != nil && !cons.passes(m, arrived) {
 		if d.Lease != 0 {
 			c.collect(d.Queue, d.Lease, broker.Accepted)
 		}
-		c.owed.Wrote(&p.Account, size)
+		if !image {
+			c.owed.Wrote(&p.Account, size)
+		}
 		return
 	}
-	c.put(p, d, d.Lease != 0 || d.Offset == imageOffset)
-	c.owed.Wrote(&p.Account, size)
+	c.put(p, d, d.Lease != 0 || image)
+	if !image {
+		c.owed.Wrote(&p.Account, size)
+	}
 	if cons.pulls > 0 {
 		c.pulled(cons)
 	}

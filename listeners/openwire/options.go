@@ -37,10 +37,6 @@ type Options struct {
 	// is no room for a message, instead of a wait.
 	FailIfNoSpace []string
 
-	// Recoveries are topics of which a retroactive consumer gets the last
-	// messages at once. The first that matches counts.
-	Recoveries []Recovery
-
 	// PendingLimits bound what waits, beyond its prefetch, for a slow consumer
 	// of a topic that is not durable: the oldest messages are dropped. The first
 	// that matches counts; what the client asks for comes before.
@@ -68,15 +64,6 @@ type Options struct {
 	HandshakeTimeout time.Duration // from accept to the login; 10 s
 
 	Logger *slog.Logger // nil is silent
-}
-
-// Recovery says how many messages are kept of the topics that a name with
-// wildcards stands for, and how long. Zero is no bound; there is one of the
-// memory of all together.
-type Recovery struct {
-	Topic    string
-	Messages int
-	Age      time.Duration
 }
 
 // PendingLimit is a bound for the topics that a name with wildcards stands for.

@@ -192,7 +192,7 @@ func TestCompositeAndVirtualDestinations(t *testing.T) {
 
 // TestWindows: OW-20, OW-66, OW-67.
 func TestWindows(t *testing.T) {
-	w := newWorld(t, Options{Recoveries: []Recovery{{Topic: "t", Messages: 1}}, PendingLimits: []PendingLimit{{"t", 2}}})
+	w := newWorld(t, Options{PendingLimits: []PendingLimit{{"t", 2}}}, broker.ImagePolicy{Pattern: "t", Messages: 1})
 	c := w.open("a", nil)
 	q := queueNamed("q")
 	c.send(q, "1", "2", "3", "4")
@@ -277,7 +277,7 @@ func TestPriorities(t *testing.T) {
 
 // TestRecoveryPolicies: OW-67 by number and by age.
 func TestRecoveryPolicies(t *testing.T) {
-	w := newWorld(t, Options{Recoveries: []Recovery{{Topic: "number.>", Messages: 3}, {Topic: "age.>", Age: time.Minute}}})
+	w := newWorld(t, Options{}, broker.ImagePolicy{Pattern: "number.#", Messages: 3}, broker.ImagePolicy{Pattern: "age.#", Age: 60_000})
 	c := w.open("a", nil)
 	for _, name := range []string{"number.x", "age.x", "none.x"} {
 		for i := range 5 {

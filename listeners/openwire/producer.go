@@ -366,9 +366,6 @@ func (c *conn) offer(pub broker.Publish, d wire.Destination) (broker.PublishResu
 		defer c.tellSent(pub.Msg, d)
 	}
 	if err != nil || res.Routed {
-		if d.Kind == wire.TypeTopic && len(c.opt.Recoveries) > 0 && err == nil {
-			c.keepImage(pub.Msg)
-		}
 		return res, err
 	}
 	switch d.Kind {
@@ -379,9 +376,6 @@ func (c *conn) offer(pub broker.Publish, d wire.Destination) (broker.PublishResu
 		return c.session.Publish(&c.turn, pub)
 	case wire.TypeTempQueue:
 		return res, refuse(classDestination, "The destination %s does not exist.", d)
-	}
-	if len(c.opt.Recoveries) > 0 {
-		c.keepImage(pub.Msg)
 	}
 	return res, nil
 }

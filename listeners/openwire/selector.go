@@ -42,6 +42,10 @@ func core(m *broker.Message, past broker.Past, name string) (v selector.Value, o
 		return selector.StringValue("NON_PERSISTENT"), true
 	case "JMSActiveMQBrokerInTime":
 		return selector.IntValue(m.Received), true
+	case "JMSActiveMQBrokerOutTime": // these two are known once a consumer is chosen
+		return selector.IntValue(0), true
+	case "JMSXGroupFirstForConsumer":
+		return selector.BoolValue(false), true
 	}
 	return v, false
 }

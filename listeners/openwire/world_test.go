@@ -23,11 +23,12 @@ type world struct {
 	store  *broker.MemoryStore
 	held   bool // nothing is committed
 	opt    Options
+	images []broker.ImagePolicy
 }
 
-func newWorld(t testing.TB, o Options) *world {
+func newWorld(t testing.TB, o Options, images ...broker.ImagePolicy) *world {
 	t.Helper()
-	w := &world{t: t, now: time.Unix(1_700_000_000, 0), store: broker.NewMemoryStore().Manual(), opt: o}
+	w := &world{t: t, now: time.Unix(1_700_000_000, 0), store: broker.NewMemoryStore().Manual(), opt: o, images: images}
 	if w.opt.DefaultUser == "" {
 		w.opt.DefaultUser, w.opt.DefaultPassword = "guest", "guest"
 	}
@@ -41,7 +42,7 @@ func (w *world) start() {
 	w.m = transport.NewManual(w.now)
 	options := broker.Options{
 		Store: w.store, Node: "node-1", Now: w.now.UnixMilli(), MaxMessageSize: 1 << 20,
-		DefaultUser: "guest", DefaultPassword: "guest", PasswordCost: 4,
+		DefaultUser: "guest", DefaultPassword: "guest", PasswordCost: 4, Images: w.images,
 	}
 	options.Converters[broker.FormatOpen] = Converter{}
 	b, err := broker.New(options)

@@ -240,6 +240,17 @@ func (c *conn) Drain() {
 	c.fail(&problem{message: "Connection closed", detail: "The broker shuts down.\n", fatal: true})
 }
 
+var _ transport.Leaver = (*conn)(nil)
+
+// Leave implements transport.Leaver: another node is the active one.
+func (c *conn) Leave() {
+	if c.state == running || c.state == leaving {
+		p := problem{message: "Connection closed", detail: "Another node has taken over.\n", fatal: true}
+		c.out = p.append(c.buffer(), c.version, "", false)
+		c.write()
+	}
+}
+
 // slack is how much earlier than promised a heart-beat is sent, in ms: ticks
 // come a quarter of a second apart.
 const slack = 300

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/hermodmq/hermod/broker"
+	"github.com/hermodmq/hermod/listeners/delivery"
 	"github.com/hermodmq/hermod/listeners/stomp/wire"
 )
 
@@ -92,20 +93,30 @@ func (c *conn) release(cons *consumer) {
 // writeDelivery puts a MESSAGE into the output, unless the subscription's
 // selector passes over the message.
 func (c *conn) writeDelivery(src *source, d *broker.Delivery) {
-	m := d.Msg
+	m, image := d.Msg, d.Offset == delivery.Image
 	if src.skips(d) {
 		if d.Lease != 0 {
 			c.collect(d.Queue, d.Lease, broker.Accepted)
 		}
 	} else {
 		c.lastTag++
-		if d.Lease != 0 {
+		if d.Lease != 0 || image && src.cons.mode != ackAuto {
 			c.ledger.Add(unsettled{Tag: c.lastTag, Data: src.cons, Queue: d.Queue, Lease: d.Lease})
 		}
 		c.appendMessage(src.cons, d, "")
 		c.unseen += m.Size() + frameOverhead
 	}
-	c.owed.Wrote(&src.Account, m.Size())
+	if !image {
+		c.owed.Wrote(&src.Account, m.Size())
+	}
+}
+
+// showImages gives a subscription that asked for them the last messages of its
+// topic, before anything that comes to its queue.
+func (c *conn) showImages(src *source, images []*broker.Message) {
+	for _, m := range images {
+		c.deliver(&broker.Delivery{Sub: src.Sub, Queue: src.Sub.Queue, Msg: m, Offset: delivery.Image})
+	}
 }
 
 // frameOverhead is about what the headers of MESSAGE take that a message does

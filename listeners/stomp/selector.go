@@ -50,7 +50,7 @@ func (p *messageProperties) lookup(name string) selector.Value {
 	m := p.message
 	switch name {
 	case "JMSPriority":
-		return selector.IntValue(int64(m.Priority))
+		return selector.IntValue(p.priority())
 	case "JMSDeliveryMode":
 		if m.Persistent {
 			return selector.StringValue("PERSISTENT")
@@ -83,6 +83,19 @@ func (p *messageProperties) lookup(name string) selector.Value {
 		return p.field("user-id")
 	}
 	return p.field(name)
+}
+
+// priority is that of the message as JMS has it: its default if the sender asked
+// for none.
+func (p *messageProperties) priority() int64 {
+	m := p.message
+	if m.Priority > 0 || m.Format == broker.FormatOpen {
+		return int64(m.Priority)
+	}
+	if _, asked := lookupLine(lines(m), "priority"); asked {
+		return 0
+	}
+	return defaultPriority
 }
 
 // deliveries counts a message's deliveries with the one to come, as JMS does:

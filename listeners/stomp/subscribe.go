@@ -80,6 +80,7 @@ func (c *conn) subscribe(f *wire.Frame) error {
 	r := receiptOf(f)
 	if r.silent {
 		cons.started = true
+		c.release(cons)
 		return nil
 	}
 	r.then = func() {

@@ -24,8 +24,10 @@ func (c *conn) consumeTopic(cons *consumer, w *wish) error {
 	cons.source.passes, w.wants = w.wants, nil
 	if err = c.start(cons, queue, w, subscriptionName(w.frame) != ""); err != nil {
 		c.dropOwn(cons, queue)
+		return err
 	}
-	return err
+	c.showImages(&cons.source, w.images)
+	return nil
 }
 
 // dropOwn deletes the queue of a topic subscription that did not come about,
@@ -64,7 +66,13 @@ func (c *conn) topicQueue(cons *consumer, w *wish, topics []*destination) (strin
 		if dest.kind == destTempTopic {
 			exchange, key = topicExchange, c.tempTopic(dest.name)
 		}
-		if err := c.session.Bind(&c.turn, broker.Binding{Source: exchange, Destination: d.Name, Key: key}, nil); err != nil {
+		b := broker.Binding{Source: exchange, Destination: d.Name, Key: key}
+		if cons.dest.kind == destTopic && !d.Durable && string(w.frame.Get("activemq.retroactive")) == "true" {
+			w.images, err = c.session.BindImages(&c.turn, b)
+		} else {
+			err = c.session.Bind(&c.turn, b, nil)
+		}
+		if err != nil {
 			c.dropOwn(cons, d.Name)
 			return "", err
 		}

@@ -20,7 +20,8 @@ type wish struct {
 	explicit bool // queue was described
 	args     broker.Table
 	prefetch int
-	sole     bool // the consumer wants all there is
+	sole     bool              // the consumer wants all there is
+	images   []*broker.Message // of its topic, that it gets first
 }
 
 // read takes the headers that describe the queue, the consumer and the

@@ -28,7 +28,7 @@ func (s *Server) notActive() error {
 func clusterStatus(s *Server, _ *Request) (*Reply, error) {
 	st := s.node.Log.Status()
 	r := &Reply{
-		Columns: []string{"name", "address", "role", "serving", "voter", "reachable", "term", "last_index", "applied", "lag_entries", "version"},
+		Columns: []string{"name", "address", "role", "serving", "voter", "reachable", "term", "last_index", "applied", "lag_entries", "version", "format_level", "disk_low"},
 		Rows:    [][]any{},
 	}
 	for _, n := range st.Nodes {
@@ -39,13 +39,17 @@ func clusterStatus(s *Server, _ *Request) (*Reply, error) {
 				role = "leader"
 			}
 		}
+		level := any(n.Level)
+		if !n.Reachable && n.Version == "" {
+			level = "-"
+		}
 		if n.Witness {
 			role = "witness"
 			if n.Role != ha.Follower {
 				role = "witness, " + string(n.Role)
 			}
 		}
-		r.Rows = append(r.Rows, []any{n.Name, n.Address, role, n.Serving, n.Voter, n.Reachable, n.Term, n.LastIndex, n.Applied, lag, n.Version})
+		r.Rows = append(r.Rows, []any{n.Name, n.Address, role, n.Serving, n.Voter, n.Reachable, n.Term, n.LastIndex, n.Applied, lag, n.Version, level, n.DiskLow})
 	}
 	return r, nil
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,6 +21,7 @@ const pageSize = 4096
 type disk struct {
 	limbo string                        // keeps files whose removal is not synced
 	hung  atomic.Pointer[chan struct{}] // nil: syncs come back
+	slow  atomic.Int64                  // ns that each sync takes
 
 	mu     sync.Mutex
 	serial int
@@ -50,6 +52,9 @@ func newDisk(limbo string) (*disk, error) {
 func (d *disk) wait() {
 	if hung := d.hung.Load(); hung != nil {
 		<-*hung
+	}
+	if d := time.Duration(d.slow.Load()); d > 0 {
+		<-time.After(d) // this is the disk's slowness itself
 	}
 }
 

@@ -98,6 +98,12 @@ func (f *FS) Hang() (release func()) {
 	})
 }
 
+// Slow makes every sync take so long, until quicken is called.
+func (f *FS) Slow(each time.Duration) (quicken func()) {
+	f.disk.slow.Store(int64(each))
+	return func() { f.disk.slow.Store(0) }
+}
+
 // Close unmounts; the data stays as it is.
 func (f *FS) Close() error { return errors.Join(f.unmount(), os.RemoveAll(f.disk.limbo)) }
 

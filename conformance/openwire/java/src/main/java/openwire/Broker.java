@@ -9,13 +9,15 @@ import java.util.HashMap;
 import java.util.Map;
 
 /**
- * The broker under test, from the environment: BROKER_URL (tcp://host:port), BROKER_KIND (hermod or activemq),
+ * The broker under test, from the environment: BROKER_URL (tcp://host:port), BROKER_URLS (of all nodes of a cluster), BROKER_KIND (hermod or activemq),
  * STOMP_ADDR, MQTT_ADDR, AMQP_ADDR, AWS_ADDR, TLS_ADDR (host:port, absent when not served), CA_FILE, CERT_FILE, KEY_FILE
  * (PEM: whom to trust over TLS, and the certificate of a user of its own), CONTROL (an address that takes
  * POST /kill and /start and answers GET /usage).
  */
 final class Broker {
     static final String URL = env("BROKER_URL", "tcp://127.0.0.1:61616");
+    /** Where failover clients look: all nodes of a cluster, with commas. */
+    static final String URLS = env("BROKER_URLS", URL);
     static final String KIND = env("BROKER_KIND", "hermod");
     static final String USER = env("BROKER_USER", "guest");
     static final String PASSWORD = env("BROKER_PASSWORD", "guest");
@@ -63,6 +65,11 @@ final class Broker {
     /** Starts it again on the same data and ports; returns when it serves. */
     static void start() throws Exception {
         call("POST", "/start");
+    }
+
+    /** Has the active node of a cluster hand over to another one. */
+    static void transfer() throws Exception {
+        call("POST", "/transfer");
     }
 
     static void restart() throws Exception {

@@ -430,6 +430,32 @@ final class Policies extends Scenario {
         expectTexts(plain, "next");
     }
 
+    /** Whoever sends them, messages are kept for whoever asks; those of a transaction once it is committed. */
+    @Line("OW-67")
+    void retroactiveConsumersOfBothProtocols() throws Exception {
+        String name = unique("RETRO.");
+        ActiveMQTopic retro = new ActiveMQTopic(name + "?consumer.retroactive=true");
+        Stomp stomp = later(new Stomp());
+        stomp.send("SEND", "by STOMP".getBytes(), "destination:/topic/" + name, "amq-msg-type:text", "receipt:1");
+        equal("RECEIPT", stomp.read().command(), "answer to SEND");
+        expectTexts(auto(connect()).createConsumer(retro), "by STOMP");
+        Session t = transacted(connect());
+        MessageProducer p = t.createProducer(new ActiveMQTopic(name));
+        p.send(t.createTextMessage("undone"));
+        t.rollback();
+        p.send(t.createTextMessage("by JMS"));
+        MessageConsumer early = auto(connect()).createConsumer(retro);
+        expectTexts(early, "by STOMP");
+        t.commit();
+        expectTexts(early, "by JMS");
+        stomp.subscribe("/topic/" + name, "activemq.retroactive:true");
+        equal("by JMS", stomp.read().text(), "what STOMP gets at once");
+        send(auto(connect()), new ActiveMQTopic(name), "next");
+        equal("next", stomp.read().text(), "what STOMP gets then");
+        expectTexts(early, "next");
+        expectNone(early);
+    }
+
     @Line("OW-68")
     void destinationsAreDestroyedOnlyWithoutConsumers() throws Exception {
         ActiveMQQueue q = new ActiveMQQueue(unique());

@@ -83,7 +83,7 @@ abstract class Scenario {
     }
 
     static String failover(String... options) {
-        return "failover:(" + Broker.URL + ")?initialReconnectDelay=50&maxReconnectDelay=500"
+        return "failover:(" + Broker.URLS + ")?initialReconnectDelay=50&maxReconnectDelay=500"
                 + (options.length == 0 ? "" : "&" + String.join("&", options));
     }
 
