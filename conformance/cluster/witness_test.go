@@ -418,8 +418,7 @@ func TestRollingUpgradeWithAWitness(t *testing.T) {
 	w.keep(t, old, "cluster.kept", kept)
 	end := w.load()
 	w.changeBuild(t, 1-old, "")
-	w.nodes[old].ctl(t, "cluster", "transfer")
-	next := w.successor(t, old)
+	next := w.handOverOlder(t, old)
 	w.changeBuild(t, old, "")
 	if h, err := w.health(next); err != nil || h.Reached != 0 || h.Known == 0 {
 		t.Errorf("with an older witness %s is %+v, %v", w.nodes[next].name, h, err)

@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// BenchmarkRound sends, receives and deletes messages of 1 KB with 8 clients of
+// SQS-69: BenchmarkRound sends, receives and deletes messages of 1 KB with 8 clients of
 // the stock SDK, one a request and ten a request, and reports what each message
 // costs the broker in CPU time: of Hermod, or of the process SQS_PID behind
 // SQS_ENDPOINT.
