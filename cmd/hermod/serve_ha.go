@@ -40,7 +40,7 @@ const (
 
 	// answerLimit bounds how long a deposed node tells the one who asked for it
 	// that it was deposed.
-	answerLimit = 300 * time.Millisecond
+	answerLimit = 2 * time.Second
 
 	// farewellLimit bounds how long a deposed node tells its clients that it goes.
 	farewellLimit = 100 * time.Millisecond

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,11 +95,20 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
 		defer s.transfers.Add(-1)
 	}
 	reply, err := s.run(r.PathValue("command"), http.MaxBytesReader(w, r.Body, maxRequest))
+	status := http.StatusOK
 	if err != nil {
-		reply = &Reply{Error: err.Error()}
-		w.WriteHeader(http.StatusBadRequest)
+		reply, status = &Reply{Error: err.Error()}, http.StatusBadRequest
 	}
-	_ = json.NewEncoder(w).Encode(reply)
+	body, err := json.Marshal(reply)
+	if err != nil {
+		body, status = []byte(`{"error":"the answer cannot be encoded"}`), http.StatusInternalServerError
+	}
+	// The whole answer is with the kernel before the transfer counts as answered:
+	// the process may be replaced from then on.
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+	_ = http.NewResponseController(w).Flush()
 }
 
 func (s *Server) run(command string, body interface{ Read([]byte) (int, error) }) (*Reply, error) {
