@@ -260,7 +260,7 @@ func BenchmarkWindow1(b *testing.B) {
 func BenchmarkRebuild(b *testing.B) {
 	// The leader stays where it is however busy the machine is: this is not
 	// about elections.
-	w := benchCluster(b, 3, set("ha.election_timeout=20s", "limits.disk_free=4GiB"))
+	w := benchCluster(b, 3, set("ha.election_timeout=20s", "limits.disk_free=4GiB", "ha.seed_rate="+strconv.FormatUint(number("CLUSTER_SEED_RATE", 160<<20), 10)+"B"))
 	w.fill(b, int64(number("CLUSTER_BACKLOG", 300_000)))
 	l := w.leader(serveLimit)
 	for b.Loop() {

@@ -45,7 +45,7 @@ func haDefaults() map[string]any {
 		"ha.witness_log":      "4GiB",
 		"ha.standby":          "refuse",
 		"ha.log_keep":         "1GiB",
-		"ha.seed_rate":        "0B",
+		"ha.seed_rate":        "160MiB",
 		"ha.election_timeout": "750ms",
 		"node.clock_offset":   "0s",
 	}
