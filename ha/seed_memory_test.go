@@ -53,22 +53,7 @@ func TestSeedingHoldsNoMessagesInMemory(t *testing.T) {
 		backlog = 40 << 20
 		bound   = backlog / 2
 	)
-	c := newTrio(t)
-	for _, n := range c.nodes {
-		n.logKeep = 1
-		n.stand()
-	}
-	t.Cleanup(func() {
-		for _, n := range c.nodes {
-			n.stop()
-		}
-	})
-	lead := c.waitActive()
-	until(t, "three voters", func() bool { return lead.log.Status().Redundant == 3 })
-	away := c.nodes[0]
-	if away == lead {
-		away = c.nodes[1]
-	}
+	_, lead, away := newForgetfulTrio(t)
 	away.stop()
 	// Entries are small: raft, which offers the node the log meanwhile, holds
 	// some dozen of them.

@@ -105,6 +105,29 @@ func newTrio(t testing.TB) *trio {
 	return c
 }
 
+// newForgetfulTrio is a trio that is whole, whose logs keep nothing that is in a
+// checkpoint, with its active node and one that may go away and be seeded.
+func newForgetfulTrio(t testing.TB) (c *trio, lead, away *storeNode) {
+	t.Helper()
+	c = newTrio(t)
+	for _, n := range c.nodes {
+		n.logKeep = 1
+		n.stand()
+	}
+	t.Cleanup(func() {
+		for _, n := range c.nodes {
+			n.stop()
+		}
+	})
+	lead = c.waitActive()
+	until(t, "three voters", func() bool { return lead.log.Status().Redundant == 3 })
+	away = c.nodes[0]
+	if away == lead {
+		away = c.nodes[1]
+	}
+	return c, lead, away
+}
+
 // A standby that took over has every message, settlement and definition.
 func TestAStandbyTakesOverWithTheWholeState(t *testing.T) {
 	c := newTrio(t)

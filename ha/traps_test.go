@@ -247,17 +247,7 @@ func (c *cluster) leader2(old *member) *member {
 // committing and cutting all the time: what was sent must not be outdated by
 // the time it has arrived, for ever.
 func TestSeedingEndsWhileTheLogIsCut(t *testing.T) {
-	c := newTrio(t)
-	for _, n := range c.nodes {
-		n.logKeep = 1
-		n.stand()
-	}
-	lead := c.waitActive()
-	until(t, "three voters", func() bool { return lead.log.Status().Redundant == 3 })
-	away := c.nodes[0]
-	if away == lead {
-		away = c.nodes[1]
-	}
+	c, lead, away := newForgetfulTrio(t)
 	commit(t, lead.store, 0, 500)
 	away.stop()
 	commit(t, lead.store, 500, 2000)

@@ -305,10 +305,13 @@ func (s *Service) send(turn *broker.Turn, caller *endpoint.Caller, t *topic, pos
 			done(turn, r)
 		})
 	}
+	slow := s.signs(t) || t.protection.Has(protection.Inbound)
 	switch {
+	case s.core.Congested() && slow: // others wait for the relief, too
+		s.core.OnRelief(func() { s.background(later) })
 	case s.core.Congested():
 		s.core.OnRelief(later)
-	case s.signs(t) || t.protection.Has(protection.Inbound):
+	case slow:
 		s.background(later)
 	default:
 		s.dispatch(turn, caller, t, posts, done)

@@ -248,14 +248,20 @@ func block(begin, end string) finder {
 
 // pkcs finds private keys of PKCS #1 and #8 and of the forms beside them.
 func pkcs(text string, from int) (start, end int) {
-	start = -1
-	for _, kind := range []string{"", "RSA ", "EC ", "DSA ", "ENCRYPTED "} {
-		s, e := block("-----BEGIN "+kind+"PRIVATE KEY-----", "-----END "+kind+"PRIVATE KEY-----")(text, from)
-		if s >= 0 && (start < 0 || s < start) {
-			start, end = s, e
+	const begin = "-----BEGIN "
+	for {
+		i := strings.Index(text[min(from, len(text)):], begin)
+		if i < 0 {
+			return -1, -1
+		}
+		start = from + i
+		from = start + len(begin)
+		for _, kind := range []string{"", "RSA ", "EC ", "DSA ", "ENCRYPTED "} {
+			if line := kind + "PRIVATE KEY-----"; strings.HasPrefix(text[from:], line) {
+				return block(begin+line, "-----END "+line)(text, start)
+			}
 		}
 	}
-	return start, end
 }
 
 // shape finds digits and hyphens in a form, standing alone; spaces may be in

@@ -84,7 +84,8 @@ func (p *Policy) of(d Direction) *[]statement {
 // Apply looks at the texts of a message and masks what is to be masked, in
 // place. roll is a number from 0 to 99 that decides whether the message is
 // among those that are audited. The time it takes is linear in the length of
-// the texts. Audits see the message as it came.
+// the texts for managed identifiers; a custom regular expression may look at the
+// rest of the text again after each finding. Audits see the message as it came.
 func (p *Policy) Apply(d Direction, principal string, roll int, texts ...*string) (o Outcome) {
 	if p == nil {
 		return o

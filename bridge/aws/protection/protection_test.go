@@ -21,6 +21,7 @@ func TestIdentifiers(t *testing.T) {
 		{"AwsSecretKey", "da39a3ee5e6b4b0d3255bfef95601890afd80709 wJalrXUtnFEMI", ""},
 		{"PkcsPrivateKey", "a -----BEGIN RSA PRIVATE KEY-----\nx\n-----END RSA PRIVATE KEY----- b", "-----BEGIN RSA PRIVATE KEY-----\nx\n-----END RSA PRIVATE KEY-----"},
 		{"PkcsPrivateKey", "-----BEGIN PUBLIC KEY-----", ""},
+		{"PkcsPrivateKey", "-----BEGIN CERTIFICATE-----\n-----BEGIN OPENSSH PRIVATE KEY-----\n-----BEGIN PRIVATE KEY-----\ncut", "-----BEGIN PRIVATE KEY-----\ncut"},
 		{"OpenSshPrivateKey", "-----BEGIN OPENSSH PRIVATE KEY-----\ncut", "-----BEGIN OPENSSH PRIVATE KEY-----\ncut"},
 		{"PgpPrivateKey", "-----BEGIN PGP PRIVATE KEY BLOCK-----y", "-----BEGIN PGP PRIVATE KEY BLOCK-----y"},
 		{"PuttyPrivateKey", "PuTTY-User-Key-File-3: ssh-ed25519", "PuTTY-User-Key-File-3: ssh-ed25519"},
