@@ -250,7 +250,8 @@ func (l *Log) openStore(meta *metaStore, found *contents) error {
 		return err
 	}
 	meta.beforeCommit = l.segments.syncDirty
-	l.segments.start()
+	// In a cluster those who lag read what was just written.
+	l.segments.start(l.opts.Stream == nil)
 	codec := &codec{}
 	w, err := wal.Open(l.opts.Dir,
 		wal.WithCodec(codec),

@@ -37,6 +37,7 @@ type segmentDir struct {
 	dir     string
 	size    int64
 	confirm Confirm
+	direct  bool // segments are written past the page cache
 	logger  *slog.Logger
 
 	wake chan struct{} // makes the keeper look for work
@@ -86,8 +87,11 @@ func openSegmentDir(guarded, soft vfs.FS, dir string, size int, confirm Confirm,
 // fits says whether a file of that size may be used for a segment.
 func (d *segmentDir) fits(size int64) bool { return size >= d.size && size <= 2*d.size }
 
-// start makes sure of one spare and runs the keeper.
-func (d *segmentDir) start() {
+// start makes sure of one spare and runs the keeper. direct asks for writes past
+// the page cache, where that is possible.
+func (d *segmentDir) start(direct bool) {
+	d.direct = direct && d.confirm == ConfirmFsync && probeDirect(d.soft, d.dir)
+	d.logger.Debug("log segments", "past the page cache", d.direct)
 	if len(d.spares) == 0 {
 		d.makeSpare()
 	}
@@ -213,7 +217,7 @@ func (d *segmentDir) Create(dir, name string, size uint64) (types.WritableFile, 
 		_ = f.Close() // the process is about to end
 		return nil, err
 	}
-	return &segmentFile{File: f, dir: d}, nil
+	return d.writer(f, full)
 }
 
 // Delete implements types.VFS. The segment becomes a spare if there are few.
@@ -266,7 +270,20 @@ func (d *segmentDir) openWriter(name string) (types.WritableFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &segmentFile{File: f, dir: d}, nil
+	return d.writer(f, name)
+}
+
+// writer makes a segment of an open file.
+func (d *segmentDir) writer(f vfs.File, name string) (*segmentFile, error) {
+	if !d.direct {
+		return &segmentFile{File: f, dir: d}, nil
+	}
+	past, err := d.fs.OpenFile(name, os.O_WRONLY|vfs.Direct, 0)
+	if err != nil {
+		_ = f.Close() // the process is about to end
+		return nil, err
+	}
+	return &segmentFile{File: f, dir: d, direct: &directWriter{file: past, read: f}}, nil
 }
 
 // unsynced is the number of bytes written with ConfirmOS and not synced.
@@ -302,12 +319,16 @@ func (d *segmentDir) syncDirty() error {
 type segmentFile struct {
 	vfs.File
 	dir       *segmentDir
+	direct    *directWriter // nil: writes go through the page cache
 	dirSynced bool       // the file's name is durable
 	mu        sync.Mutex // orders syncNow; WriteAt and Close stay outside
 	unsynced  int64      // ConfirmOS; under dir.mu
 }
 
 func (f *segmentFile) WriteAt(b []byte, off int64) (int, error) {
+	if f.direct != nil {
+		return f.direct.WriteAt(b, off)
+	}
 	n, err := f.File.WriteAt(b, off)
 	if f.dir.confirm == ConfirmOS {
 		f.dir.mu.Lock()
@@ -355,7 +376,13 @@ func (f *segmentFile) Close() error {
 			return err
 		}
 	}
-	return f.File.Close()
+	err := f.File.Close()
+	if f.direct != nil {
+		if derr := f.direct.file.Close(); err == nil {
+			err = derr
+		}
+	}
+	return err
 }
 
 // segmentFiler is raft-wal's own segment format with our codec's number in it,

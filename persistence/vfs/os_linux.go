@@ -7,6 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Direct is the flag of OpenFile for a file whose writes go past the page
+// cache, in blocks that are aligned in the file and in memory. Some file systems
+// refuse it with EINVAL. Other readers of the file see what was written.
+const Direct = unix.O_DIRECT
+
 // Sync is fdatasync: it flushes the size when the size changed, and spares the
 // journal commit for the modification time.
 func (f osFile) Sync() error {
