@@ -329,6 +329,7 @@ func (n *node) tick() {
 
 func (n *node) openServer() (err error) {
 	n.server, err = transport.New(transport.Options{
+		Loops:          n.config.Listeners.Loops,
 		MaxConnections: n.config.Limits.MaxConnections,
 		Clock:          wallClock,
 		Logger:         n.log.With("component", "transport"),

@@ -196,7 +196,7 @@ type Listener struct {
 
 // Options configure a server. The zero value of a field is its default.
 type Options struct {
-	// Loops is the number of event loops; default one per CPU.
+	// Loops is the number of event loops; default one per CPU but one, and at least one.
 	Loops int
 	// MaxConnections bounds the connections of all listeners together; default the limit of open files less 256.
 	MaxConnections int

@@ -63,6 +63,8 @@ type Listeners struct {
 	AWS      AWSListener      `koanf:"aws"`
 	Metrics  MetricsListener  `koanf:"metrics"`
 
+	Loops int `koanf:"loops"` // event loops of all listeners; 0: one per CPU but one
+
 	ProxyTrusted []string `koanf:"proxy_trusted"` // networks (CIDR) of those who may send PROXY headers; empty: all
 }
 
@@ -152,6 +154,7 @@ func defaults() map[string]any {
 		"listeners.metrics.address":            ":15692",
 		"listeners.metrics.tls_address":        Off,
 		"listeners.metrics.pprof":              false,
+		"listeners.loops":                      0,
 		"listeners.proxy_trusted":              []string{},
 		"tls.cert_file":                        "",
 		"tls.key_file":                         "",
@@ -304,6 +307,7 @@ func (c *Config) validate() error {
 		{c.Persistence.SegmentSize < 1<<20 || c.Persistence.SegmentSize > 1<<30, "persistence.segment_size: 1MiB to 1GiB"},
 		{c.Limits.MaxMessageSize < 1 || c.Limits.MaxMessageSize > 32<<20, "limits.max_message_size: 1B to 32MiB"},
 		{c.Limits.MaxConnections < 0, "limits.max_connections: 0 or more"},
+		{c.Listeners.Loops < 0 || c.Listeners.Loops > 1024, "listeners.loops: 0 to 1024"},
 		{c.AMQP.ChannelMax < 1 || c.AMQP.ChannelMax > 65535, "amqp.channel_max: 1 to 65535"},
 		{c.AMQP.FrameMax < 4096 || c.AMQP.FrameMax > 16<<20, "amqp.frame_max: 4096 to 16777216"},
 		{c.AMQP.Heartbeat < 0 || c.AMQP.Heartbeat > 65535, "amqp.heartbeat: 0 to 65535"},
