@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -86,6 +85,9 @@ func (l *ledger) add(line string) {
 	}
 	switch word[0] {
 	case "connected":
+		if word[1] != "publisher" && word[1] != "consumer" {
+			l.wrong = append(l.wrong, line)
+		}
 		l.at[word[1]] = append(l.at[word[1]], word[2])
 	case "queue":
 		if word[1] == word[2] {
@@ -269,7 +271,3 @@ func (h *hostClient) state() string {
 	}
 	return text
 }
-
-// copyOf copies the folder of a client project, so that what is built does not
-// lie in the source tree.
-func copyOf(project, to string) error { return os.CopyFS(to, os.DirFS(project)) }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,43 +30,58 @@ const (
 
 // hostProject is a stock client with a host list.
 type hostProject struct {
-	name    string
-	runtime string // a program that it needs
-	build   func(ctx context.Context, dir string) (command []string, err error)
-	// topology: the library declares and consumes again, not its user.
-	topology bool
+	name     string
+	runtime  string // a program that it needs
+	folder   string // in conformance/clients
+	build    [][]string
+	command  []string // $DIR stands for the folder's copy
+	topology bool     // the library declares and consumes again by itself, and says so
 }
+
+var (
+	buildMaven = [][]string{{"mvn", "-q", "-B", "--no-transfer-progress", "compile", "dependency:copy-dependencies", "-DoutputDirectory=target/lib"}}
+	runJava    = []string{"java", "-Xmx256m", "-cp", "$DIR/target/classes:$DIR/target/lib/*"}
+)
 
 var hostProjects = []hostProject{
-	{name: "java", runtime: "mvn", build: buildJava, topology: true},
-	{name: "pika", runtime: "python3", build: buildPython},
+	{name: "java", runtime: "mvn", folder: "java", build: buildMaven, command: append(slices.Clip(runJava), "conformance.HostList"), topology: true},
+	{name: "spring", runtime: "mvn", folder: "java", build: buildMaven, command: append(slices.Clip(runJava), "conformance.HostListSpring")},
+	{
+		name: "pika", runtime: "python3", folder: "python",
+		build: [][]string{
+			{"python3", "-m", "venv", "venv"},
+			{"venv/bin/pip", "install", "-q", "--disable-pip-version-check", "-r", "requirements.txt"},
+		},
+		command: []string{"$DIR/venv/bin/python", "$DIR/hosts.py"},
+	},
 }
 
-// buildJava compiles conformance/clients/java.
-func buildJava(ctx context.Context, dir string) ([]string, error) {
-	if err := copyOf("../clients/java", dir); err != nil {
-		return nil, err
+// prepare builds the project in a copy, which projects of one folder share, and
+// returns the command that runs it.
+func (p hostProject) prepare(ctx context.Context, dir string) ([]string, error) {
+	dir = filepath.Join(dir, p.folder)
+	if _, err := os.Stat(dir); err != nil {
+		if err := os.CopyFS(dir, os.DirFS(filepath.Join("..", "clients", p.folder))); err != nil {
+			return nil, err
+		}
+		for _, step := range p.build {
+			if err := runIn(ctx, dir, step[0], step[1:]...); err != nil {
+				return nil, err
+			}
+		}
 	}
-	err := runIn(ctx, dir, "mvn", "-q", "-B", "--no-transfer-progress", "compile", "dependency:copy-dependencies", "-DoutputDirectory=target/lib")
-	path := filepath.Join(dir, "target", "classes") + ":" + filepath.Join(dir, "target", "lib", "*")
-	return []string{"java", "-Xmx256m", "-cp", path, "conformance.HostList"}, err
-}
-
-// buildPython makes an environment for conformance/clients/python.
-func buildPython(ctx context.Context, dir string) ([]string, error) {
-	if err := copyOf("../clients/python", dir); err != nil {
-		return nil, err
+	var command []string
+	for _, word := range p.command {
+		command = append(command, strings.ReplaceAll(word, "$DIR", dir))
 	}
-	err := runIn(ctx, dir, "python3", "-m", "venv", "venv")
-	if err == nil {
-		err = runIn(ctx, dir, "venv/bin/pip", "install", "-q", "--disable-pip-version-check", "-r", "requirements.txt")
-	}
-	return []string{filepath.Join(dir, "venv", "bin", "python"), "-u", filepath.Join(dir, "hosts.py")}, err
+	return command, nil
 }
 
 func runIn(ctx context.Context, dir, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.WaitDelay = dir, 5*time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it starts others, which end with it
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s %v: %w\n%s", name, args, err, out)
 	}
@@ -76,14 +92,15 @@ func runIn(ctx context.Context, dir, name string, args ...string) error {
 // the host list of their library publish with confirms and consume with
 // acknowledgements while the active node is killed again and again: nothing
 // confirmed is lost, what comes again says so, and each client finds the next
-// node by itself. RabbitMQ's Java client also has its queues, bindings and
-// consumers there again, which its program declares only once; pika leaves that
-// to its user.
+// node by itself. RabbitMQ's Java client has its queues, bindings and consumers
+// there again, which its program declares only once; Spring AMQP does the same
+// for beans; pika leaves it to its user.
 func TestHostListsOutliveKills(t *testing.T) {
 	w := newWorld(t, nil)
 	var run []*hostRun
+	dir := t.TempDir()
 	for _, p := range hostProjects {
-		if r := w.runHosts(t, p); r != nil {
+		if r := w.runHosts(t, p, dir); r != nil {
 			run = append(run, r)
 		}
 	}
@@ -108,14 +125,14 @@ type hostRun struct {
 }
 
 // prefix begins the names of its queues and exchanges.
-func (p hostProject) prefix() string { return "hosts." + p.name }
+func (r *hostRun) prefix() string { return "hosts." + r.name }
 
 // queue holds its numbers.
-func (p hostProject) queue() string { return p.prefix() + ".numbers" }
+func (r *hostRun) queue() string { return r.prefix() + ".numbers" }
 
 // runHosts builds and starts a client; nil if its runtime is missing, which is
 // reported as skipped, and as failed in CI.
-func (w *world) runHosts(t *testing.T, p hostProject) *hostRun {
+func (w *world) runHosts(t *testing.T, p hostProject, dir string) *hostRun {
 	t.Helper()
 	if _, err := exec.LookPath(p.runtime); err != nil {
 		t.Run(p.name, func(t *testing.T) {
@@ -128,17 +145,17 @@ func (w *world) runHosts(t *testing.T, p hostProject) *hostRun {
 	}
 	building, cancel := context.WithTimeout(t.Context(), hostsLimit)
 	defer cancel()
-	command, err := p.build(building, filepath.Join(t.TempDir(), p.name))
+	command, err := p.prepare(building, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	command = append(command, strings.Join(w.addresses(portAMQP, 0), ","), p.prefix())
-	h, err := w.startHostClient(t.Context(), command[0], command[1:]...)
-	if err != nil {
+	r := &hostRun{hostProject: p}
+	command = append(command, strings.Join(w.addresses(portAMQP, 0), ","), r.prefix())
+	if r.hostClient, err = w.startHostClient(t.Context(), command[0], command[1:]...); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { <-h.ended }) // its context has ended then
-	return &hostRun{p, h}
+	t.Cleanup(func() { <-r.ended }) // its context has ended then
+	return r
 }
 
 // await waits until the client's ledger says so.
@@ -191,7 +208,10 @@ func (w *world) killUnder(t *testing.T, run []*hostRun, n int) {
 			return !r.ask(func(l *ledger) bool { return l.address("publisher") == active && l.address("consumer") == active })
 		})
 	}) {
-		t.Fatalf("not all clients are connected to the node that serves: %s\n%s%s", run[0].state(), w.states(), w.logs())
+		for _, r := range run {
+			t.Log(r.name, r.state())
+		}
+		t.Fatalf("not all clients are connected to the node that serves\n%s%s", w.states(), w.logs())
 	}
 	mark()
 	w.nodes[old].broker.Kill()
@@ -291,6 +311,7 @@ func TestHostLedger(t *testing.T) {
 		{"no route", "sent 1,returned 1,confirmed 1,got 1", "unexpected: returned 1"},
 		{"a consumer ended", "cancelled tag", "unexpected: cancelled tag"},
 		{"not a number", "got x", "unexpected: got x"},
+		{"no role", "connected someone 10.0.0.1", "unexpected: connected someone 10.0.0.1"},
 		{"too few words", "connected publisher", "unexpected: connected publisher"},
 		{"an empty line", "sent 1,,confirmed 1,got 1", "unexpected: "},
 	} {

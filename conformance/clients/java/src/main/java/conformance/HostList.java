@@ -33,7 +33,7 @@ import java.util.function.Consumer;
  */
 public final class HostList {
   private static final int WINDOW = 20; // unconfirmed publishes at most
-  private static final long PACE = 500_000; // ns between publishes
+  private static final long PACE = 1_000_000; // ns between publishes
 
   private final Channel ch;
   private final String exchange;
@@ -86,7 +86,7 @@ public final class HostList {
     System.exit(1); // who started this program is gone
   }
 
-  private static synchronized void event(String... words) {
+  static synchronized void event(String... words) {
     System.out.println(String.join(" ", words));
   }
 
