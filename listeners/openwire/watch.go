@@ -164,7 +164,7 @@ func (c *conn) tellSent(m *broker.Message, d wire.Destination) {
 	if c.watched(toldDelivered) {
 		c.tellOf(toldDelivered, d, outline(m, d, 0))
 	}
-	if c.watched(toldNoConsumer) && !c.consumed(d) {
+	if !m.Persistent && c.watched(toldNoConsumer) && !c.consumed(d) { // of persistent ones ActiveMQ tells nobody
 		c.tellOf(toldNoConsumer, d, outline(m, d, 0))
 	}
 }

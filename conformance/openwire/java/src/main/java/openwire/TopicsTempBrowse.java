@@ -442,8 +442,11 @@ final class TopicsTempBrowse extends Scenario {
         t.rollback();
         equal(sent.getJMSMessageID(), told(dead, "dead"), "dead letter");
         equal(sent.getJMSMessageID(), told(consumed, "consumed by giving up"), "consumed");
+        MessageProducer p = s.createProducer(new ActiveMQTopic(q.getPhysicalName()));
+        p.send(s.createTextMessage("nobody, persistent"));
+        p.setDeliveryMode(DeliveryMode.NON_PERSISTENT); // of persistent ones nobody is told
         sent = s.createTextMessage("nobody");
-        s.createProducer(new ActiveMQTopic(q.getPhysicalName())).send(sent);
+        p.send(sent);
         equal(sent.getJMSMessageID(), told(unread, "no consumer"), "no consumer");
     }
 
