@@ -471,6 +471,28 @@ def openwire(a, activemq):
     table(["1 KiB", "broker", "messages/s", "CPU us per message", "response p50 us", "busy by others %", "x raw", "x activemq"], rows)
 
 
+def sqs(a, _):
+    """SQS with 32 clients, with and without signatures verified."""
+    cases = {
+        "send": ["--mode", "send"], "send, 10 a request": ["--mode", "send", "--batch", "10"],
+        "send, receive, delete": ["--mode", "round"], "the same, 10 a request": ["--mode", "round", "--batch", "10"],
+    }
+    modes = {"verified": ["--set", "aws.access_keys=test:test:guest"], "not verified": []}
+    found = {}
+    for n in range(a.rounds):
+        note("sqs, round %d" % (n + 1))
+        for case, args in cases.items():
+            for mode, extra in modes.items():
+                b = Hermod(a, protocol="aws", extra=extra).ready()
+                found.setdefault((case, mode), []).append(
+                    perf(a, "sqs", "--host", "127.0.0.1:%d" % b.port, "--pid", str(b.pid), "--duration", a.seconds, *args))
+                b.stop()
+    table(["32 clients, 1 KiB", "signatures", "messages/s", "CPU us per message", "request p50 us", "busy by others %"],
+          [[case, mode, spread([r["messages_per_second"] for r in runs], "%.0f"), spread([r["cost"]["broker_cpu_us_per_message"] for r in runs], "%.1f"),
+            spread([r["request_latency"]["p50_us"] for r in runs], "%.0f"), spread([100 * r["cost"]["machine_busy_by_others_share"] for r in runs], "%.0f")]
+           for (case, mode), runs in found.items()])
+
+
 PROFILED = {  # what the compiler is to be good at: the load, and how long it takes to settle is left out
     "amqp": [["--prefetch", "1000", "--ack", "manual", "--multiple", "10"], PERSISTENT,
              ["--producers", "4", "--consumers", "4", "--prefetch", "100", "--ack", "manual"]],
@@ -502,7 +524,7 @@ def profile(a, _):
         subprocess.run(["go", "tool", "pprof", "-proto"] + profiles, stdout=f, stderr=subprocess.DEVNULL, check=True)
 
 
-PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle, "openwire": openwire, "mqtt": mqtt, "mqtt_idle": mqtt_idle, "mqtt_sessions": mqtt_sessions, "profile": profile}
+PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle, "openwire": openwire, "sqs": sqs, "mqtt": mqtt, "mqtt_idle": mqtt_idle, "mqtt_sessions": mqtt_sessions, "profile": profile}
 
 
 def main():
