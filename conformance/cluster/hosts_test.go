@@ -22,6 +22,8 @@ const (
 	// hostsLimit bounds every wait for a client with a host list: many times
 	// what it needs.
 	hostsLimit = 2 * time.Minute
+	// hostsBuildLimit bounds the build of a client, which may have to be fetched.
+	hostsBuildLimit = 5 * time.Minute
 	// hostsKills is how often the active node is killed.
 	hostsKills = 3
 	// hostsLoad is how many numbers make their way before and after each kill.
@@ -143,7 +145,7 @@ func (w *world) runHosts(t *testing.T, p hostProject, dir string) *hostRun {
 		})
 		return nil
 	}
-	building, cancel := context.WithTimeout(t.Context(), hostsLimit)
+	building, cancel := context.WithTimeout(t.Context(), hostsBuildLimit)
 	defer cancel()
 	command, err := p.prepare(building, dir)
 	if err != nil {
