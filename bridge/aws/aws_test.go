@@ -26,12 +26,7 @@ func TestVerifyDocumented(t *testing.T) {
 		if change != nil {
 			h = change(h, r)
 		}
-		r.Header = func(i int) (Header, bool) {
-			if i >= len(h) {
-				return Header{}, false
-			}
-			return h[i], true
-		}
+		r.Headers = h
 		return r
 	}
 	for _, c := range []struct {
@@ -145,12 +140,7 @@ func FuzzVerify(f *testing.F) {
 		if auth == "" {
 			h = nil
 		}
-		r := &Signed{Method: "GET", Path: path, Query: query, Header: func(i int) (Header, bool) {
-			if i < len(h) {
-				return h[i], true
-			}
-			return Header{}, false
-		}}
+		r := &Signed{Method: "GET", Path: path, Query: query, Headers: h}
 		if _, err := v.Verify(r, time.Unix(1440938160, 0)); err == nil {
 			t.Error("a made-up signature passed")
 		}
@@ -164,12 +154,7 @@ func TestSign(t *testing.T) {
 	list := []Header{{"host", "h"}, {"x-amz-date", now.Format(dateForm)}}
 	auth := s.Sign("POST", "/a b", "x=%20y&a", list, []byte("body"), now)
 	all := append(list, Header{"authorization", auth})
-	r := &Signed{Method: "POST", Path: "/a b", Query: "x=%20y&a", Body: []byte("body"), Header: func(i int) (Header, bool) {
-		if i >= len(all) {
-			return Header{}, false
-		}
-		return all[i], true
-	}}
+	r := &Signed{Method: "POST", Path: "/a b", Query: "x=%20y&a", Body: []byte("body"), Headers: all}
 	v := NewVerifier(func(key string) (string, bool) { return "S", key == "K" })
 	if _, err := v.Verify(r, now); err != nil {
 		t.Error(err)

@@ -32,6 +32,7 @@ func (l Limits) WithDefaults() Limits {
 type Parser struct {
 	Limits Limits
 
+	request Request // the last one, unless its body came in chunks
 	fields  Fields
 	asked   bool // the request at hand wants 100 Continue and was told
 	chunked *chunks
@@ -78,7 +79,8 @@ func (x *Parser) Next(p []byte) (r *Request, n, need int, ask bool, err error) {
 	if bytes.HasPrefix(head, preface[:18]) {
 		return nil, 0, 0, false, ErrHTTP2
 	}
-	r = new(Request)
+	r = &x.request
+	*r = Request{}
 	length, inChunks, expects, err := x.parseHead(r, head[:end+2])
 	if err != nil {
 		return nil, 0, 0, false, err
