@@ -1,10 +1,12 @@
 package aws
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // The example of the Signature Version 4 documentation.
@@ -128,6 +130,47 @@ func TestLegalText(t *testing.T) {
 	} {
 		if LegalText(s) != want {
 			t.Errorf("%q: %v", s, !want)
+		}
+	}
+}
+
+// What is looked at eight bytes at a time is what is looked at byte by byte, at
+// every place and next to everything else.
+func TestTextByEights(t *testing.T) {
+	plain := func(s string) (n int) {
+		for n < len(s) && s[n] >= ' ' && s[n] != '"' && s[n] != '\\' && s[n] < 0x80 {
+			n++
+		}
+		return n
+	}
+	legal := func(s string) bool {
+		for _, c := range []byte(s) {
+			if c < ' ' && c != '\t' && c != '\n' && c != '\r' || c >= 0x80 {
+				return false
+			}
+		}
+		return true
+	}
+	for c := range 256 {
+		for next := range 256 {
+			for at := range 17 {
+				b := []byte("aaaaaaaaaaaaaaaaaaa")
+				b[at], b[at+1] = byte(c), byte(next)
+				s := string(b)
+				if got, want := PlainText(s), plain(s); got != want {
+					t.Fatalf("%q: %d, want %d", s, got, want)
+				}
+				ascii := c < 0x80 && next < 0x80
+				if (ascii || !utf8.ValidString(s)) && LegalText(s) != legal(s) {
+					t.Fatalf("%q: %v", s, LegalText(s))
+				}
+				if ascii {
+					var back string
+					if err := json.Unmarshal(AppendJSONString(nil, s), &back); err != nil || back != s {
+						t.Fatalf("%q came back as %q, %v", s, back, err)
+					}
+				}
+			}
 		}
 	}
 }

@@ -64,6 +64,9 @@ type signature struct {
 	headers   string        // names, separated by semicolons
 	value     string
 	presigned bool
+
+	digest   [2 * sha256.Size]byte // of the body; valid if digested
+	digested bool
 }
 
 // Secret finds the secret of an access key. ok is false if there is none.
@@ -74,11 +77,14 @@ type Verifier struct {
 	secret Secret
 
 	mu   sync.RWMutex
-	keys map[string]*signer
+	keys map[scope]*signer
 }
 
+// scope is what a key is derived for.
+type scope struct{ key, day, region, service string }
+
 // NewVerifier returns a verifier over a table of secrets.
-func NewVerifier(s Secret) *Verifier { return &Verifier{secret: s, keys: make(map[string]*signer)} }
+func NewVerifier(s Secret) *Verifier { return &Verifier{secret: s, keys: make(map[scope]*signer)} }
 
 // signer is the derived key of one day, region and service.
 type signer struct {
@@ -287,17 +293,24 @@ func (s *signature) checkBody(r *Signed) *Error {
 	if claim == "" || s.presigned && claim == "UNSIGNED-PAYLOAD" {
 		return nil
 	}
-	sum := sha256.Sum256(r.Body)
-	var digest [2 * sha256.Size]byte
-	hex.Encode(digest[:], sum[:])
-	if claim != string(digest[:]) {
+	if digest := s.bodyDigest(r); claim != string(digest[:]) {
 		return ErrSignature
 	}
 	return nil
 }
 
+// bodyDigest is the digest of the body in hexadecimal, computed once.
+func (s *signature) bodyDigest(r *Signed) *[2 * sha256.Size]byte {
+	if !s.digested {
+		sum := sha256.Sum256(r.Body)
+		hex.Encode(s.digest[:], sum[:])
+		s.digested = true
+	}
+	return &s.digest
+}
+
 func (v *Verifier) signer(s *signature, secret string) *signer {
-	id := s.Key + "\x00" + s.day + "\x00" + s.Region + "\x00" + s.Service
+	id := scope{s.Key, s.day, s.Region, s.Service}
 	v.mu.RLock()
 	k := v.keys[id]
 	v.mu.RUnlock()
@@ -309,7 +322,7 @@ func (v *Verifier) signer(s *signature, secret string) *signer {
 	if len(v.keys) >= maxSigners {
 		clear(v.keys)
 	}
-	v.keys[strings.Clone(id)] = k
+	v.keys[scope{strings.Clone(s.Key), strings.Clone(s.day), strings.Clone(s.Region), strings.Clone(s.Service)}] = k
 	v.mu.Unlock()
 	return k
 }
@@ -382,14 +395,18 @@ func (s *signature) appendCanonical(dst []byte, r *Signed, rawQuery bool) []byte
 	if s.presigned && r.get("x-amz-content-sha256") == "UNSIGNED-PAYLOAD" {
 		return append(dst, "UNSIGNED-PAYLOAD"...)
 	}
-	sum := sha256.Sum256(r.Body)
-	return hex.AppendEncode(dst, sum[:])
+	return append(dst, s.bodyDigest(r)[:]...)
 }
 
 // appendTrimmed appends a value without spaces at the ends and with runs of
 // them as one.
 func appendTrimmed(dst []byte, v string) []byte {
-	v = strings.Trim(v, " \t")
+	for v != "" && (v[0] == ' ' || v[0] == '\t') {
+		v = v[1:]
+	}
+	for v != "" && (v[len(v)-1] == ' ' || v[len(v)-1] == '\t') {
+		v = v[:len(v)-1]
+	}
 	if !strings.Contains(v, "  ") {
 		return append(dst, v...)
 	}
