@@ -78,7 +78,7 @@ func (w *world) pass(d time.Duration) {
 }
 
 // exchange is a request that waits for its answer. It copies that and gives it
-// back at once, as a connection does.
+// back at once, as a connection does, and spoils it first.
 type exchange struct {
 	mu   sync.Mutex
 	w    *world
@@ -95,7 +95,10 @@ func (x *exchange) Respond(_ *broker.Turn, r wire.Response) {
 		panic("answered twice")
 	}
 	x.done, x.resp, x.body = true, wire.Response{Status: r.Status, Header: r.Header}, string(r.Body)
-	r.Release()
+	if r.Owner != nil {
+		clear(r.Body)
+		r.Release()
+	}
 }
 
 func (x *exchange) OnGone(f func())                            { x.gone = f }
