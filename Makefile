@@ -3,7 +3,7 @@
 SHELL       := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help build run test race lint fuzz conformance conformance-amqp conformance-cluster conformance-crash conformance-clients conformance-openwire conformance-sqs conformance-sns \
-        bench bench-load image soak soak-cluster crash clean
+        bench bench-load profile image soak soak-cluster crash clean
 
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOFLAGS_BIN := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
@@ -85,6 +85,9 @@ bench:        ## micro-benchmarks of all packages, with allocations
 
 bench-load: build ## the load runs of docs/performance.md, beside a relay and RabbitMQ if installed; PARTS, ARGS='--rounds 5'
 	python3 conformance/bench/run.py --bin bin/hermod $(ARGS) $(PARTS)
+
+profile: build ## cmd/hermod/default.pgo anew: what the compiler knows of the hot paths; on a quiet machine, 2 minutes
+	python3 conformance/bench/run.py --bin bin/hermod profile
 
 image:        ## container image hermod:VERSION
 	docker build --build-arg VERSION=$(VERSION) -t hermod:$(VERSION) .

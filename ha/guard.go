@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/hermodmq/hermod/persistence/vfs"
@@ -17,24 +18,66 @@ type guard struct {
 	alarm, fatal time.Duration
 	logger       *slog.Logger
 	fail         func(error)
+	idle         sync.Pool // of *watch
 }
 
-type watch struct{ alarm, fatal *time.Timer }
+// watch is an operation under way. One whose timer was stopped in time is used
+// again: there are two of them with every commit.
+type watch struct {
+	guard    *guard
+	op, name string
 
-func (g *guard) begin(op, name string) watch {
-	return watch{
-		alarm: time.AfterFunc(g.alarm, func() {
-			g.logger.Warn("disk is slow", "op", op, "file", name, "longer than", g.alarm)
-		}),
-		fatal: time.AfterFunc(g.fatal, func() {
-			g.fail(fmt.Errorf("%w: %s of %s takes longer than %v", ErrStalled, op, name, g.fatal))
-		}),
+	mu     sync.Mutex
+	timer  *time.Timer
+	warned bool // the alarm has gone off
+	over   bool
+}
+
+func (g *guard) begin(op, name string) *watch {
+	w, used := g.idle.Get().(*watch)
+	if !used {
+		w = &watch{guard: g}
+	}
+	w.op, w.name = op, name
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = false
+	if used {
+		w.timer.Reset(min(g.alarm, g.fatal))
+	} else {
+		w.timer = time.AfterFunc(min(g.alarm, g.fatal), w.late)
+	}
+	return w
+}
+
+// late is called when the operation has taken as long as alarm, and once more
+// when it has taken as long as fatal.
+func (w *watch) late() {
+	g := w.guard
+	w.mu.Lock()
+	over, first := w.over, !w.warned && g.alarm < g.fatal
+	if !over && first {
+		w.warned = true
+		w.timer.Reset(g.fatal - g.alarm)
+	}
+	w.mu.Unlock()
+	switch {
+	case over:
+	case first:
+		g.logger.Warn("disk is slow", "op", w.op, "file", w.name, "longer than", g.alarm)
+	default: // without the lock: whoever hears of it may wait for the operation
+		g.fail(fmt.Errorf("%w: %s of %s takes longer than %v", ErrStalled, w.op, w.name, g.fatal))
 	}
 }
 
-func (g *guard) end(w watch, op, name string, err error) error {
-	w.alarm.Stop()
-	w.fatal.Stop()
+func (g *guard) end(w *watch, op, name string, err error) error {
+	w.mu.Lock()
+	w.over = true
+	again := w.timer.Stop() && !w.warned
+	w.mu.Unlock()
+	if again {
+		g.idle.Put(w)
+	}
 	if err != nil {
 		err = fmt.Errorf("%s of %s: %w", op, name, err)
 		g.fail(err)

@@ -84,7 +84,7 @@ func Open(opts Options) (*Log, error) {
 		done:      make(chan struct{}),
 		failed:    make(chan struct{}),
 	}
-	l.fs = guardFS{opts.FS, &guard{opts.StallAlarm, opts.StallFatal, opts.Logger, l.fail}}
+	l.fs = guardFS{opts.FS, &guard{alarm: opts.StallAlarm, fatal: opts.StallFatal, logger: opts.Logger, fail: l.fail}}
 	if err := opts.FS.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("ha: %w", err)
 	}

@@ -320,9 +320,9 @@ type segmentFile struct {
 	vfs.File
 	dir       *segmentDir
 	direct    *directWriter // nil: writes go through the page cache
-	dirSynced bool       // the file's name is durable
-	mu        sync.Mutex // orders syncNow; WriteAt and Close stay outside
-	unsynced  int64      // ConfirmOS; under dir.mu
+	dirSynced bool          // the file's name is durable
+	mu        sync.Mutex    // orders syncNow; WriteAt and Close stay outside
+	unsynced  int64         // ConfirmOS; under dir.mu
 }
 
 func (f *segmentFile) WriteAt(b []byte, off int64) (int, error) {

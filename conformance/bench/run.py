@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 PERSISTENT = ["--durable", "--persistent", "--confirm", "1000", "--ack", "manual", "--multiple", "10", "--prefetch", "1000"]
 CONFIRM = ["--durable", "--persistent", "--publish-only"]
@@ -32,7 +33,7 @@ class Hermod:
 
     name = "hermod"
 
-    def __init__(self, a, keep=False, protocol="amqp"):
+    def __init__(self, a, keep=False, protocol="amqp", extra=()):
         self.a, self.port = a, a.port
         self.dir = os.path.join(a.dir, "hermod")
         if not keep:
@@ -40,7 +41,7 @@ class Hermod:
         self.log = open(os.path.join(a.dir, "hermod.log"), "a")
         self.process = subprocess.Popen(
             [a.bin, "serve", "--data-dir", self.dir, "--set", "listeners.%s.address=127.0.0.1:%d" % (protocol, self.port)] + off(a.bin, protocol)
-            + ["--set", "log.level=warn"], stdout=subprocess.PIPE, stderr=self.log, text=True)
+            + ["--set", "log.level=warn"] + list(extra), stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.pid = self.process.pid
 
     def ready(self):
@@ -470,12 +471,65 @@ def openwire(a, activemq):
     table(["1 KiB", "broker", "messages/s", "CPU us per message", "response p50 us", "busy by others %", "x raw", "x activemq"], rows)
 
 
-PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle, "openwire": openwire, "mqtt": mqtt, "mqtt_idle": mqtt_idle, "mqtt_sessions": mqtt_sessions}
+def sqs(a, _):
+    """SQS with 32 clients, with and without signatures verified."""
+    cases = {
+        "send": ["--mode", "send"], "send, 10 a request": ["--mode", "send", "--batch", "10"],
+        "send, receive, delete": ["--mode", "round"], "the same, 10 a request": ["--mode", "round", "--batch", "10"],
+    }
+    modes = {"verified": ["--set", "aws.access_keys=test:test:guest"], "not verified": []}
+    found = {}
+    for n in range(a.rounds):
+        note("sqs, round %d" % (n + 1))
+        for case, args in cases.items():
+            for mode, extra in modes.items():
+                b = Hermod(a, protocol="aws", extra=extra).ready()
+                found.setdefault((case, mode), []).append(
+                    perf(a, "sqs", "--host", "127.0.0.1:%d" % b.port, "--pid", str(b.pid), "--duration", a.seconds, *args))
+                b.stop()
+    table(["32 clients, 1 KiB", "signatures", "messages/s", "CPU us per message", "request p50 us", "busy by others %"],
+          [[case, mode, spread([r["messages_per_second"] for r in runs], "%.0f"), spread([r["cost"]["broker_cpu_us_per_message"] for r in runs], "%.1f"),
+            spread([r["request_latency"]["p50_us"] for r in runs], "%.0f"), spread([100 * r["cost"]["machine_busy_by_others_share"] for r in runs], "%.0f")]
+           for (case, mode), runs in found.items()])
+
+
+PROFILED = {  # what the compiler is to be good at: the load, and how long it takes to settle is left out
+    "amqp": [["--prefetch", "1000", "--ack", "manual", "--multiple", "10"], PERSISTENT,
+             ["--producers", "4", "--consumers", "4", "--prefetch", "100", "--ack", "manual"]],
+    "openwire": [["--in-flight", "10000"], ["--persistent", "--sync", "--producers", "16", "--consumers", "4"]],
+    "aws": [["--mode", "round"], ["--mode", "round", "--batch", "10"]],
+    "mqtt": [["--qos", "1", "--publishers", "20", "--subscribers", "20", "--topics", "20"]],
+    "stomp": [[]],
+}
+
+
+def profile(a, _):
+    """Writes cmd/hermod/default.pgo, with which the go command compiles the broker."""
+    profiles = []
+    metrics = "127.0.0.1:%d" % (a.port + 1)
+    for protocol, loads in PROFILED.items():
+        for args in loads:
+            note("profile of %s %s" % (protocol, " ".join(args)))
+            b = Hermod(a, protocol=protocol, extra=["--set", "listeners.metrics.address=" + metrics, "--set", "listeners.metrics.pprof=true",
+                                                    "--set", "aws.access_keys=test:test:guest"]).ready()
+            work = subprocess.Popen([a.bin, "perf", "sqs" if protocol == "aws" else protocol, "--host", "127.0.0.1:%d" % b.port,
+                                     "--warmup", "2s", "--duration", "6s"] + args, stdout=subprocess.DEVNULL)
+            time.sleep(2)
+            profiles.append(os.path.join(a.dir, "%d.pprof" % len(profiles)))
+            urllib.request.urlretrieve("http://%s/debug/pprof/profile?seconds=6" % metrics, profiles[-1])
+            if work.wait() != 0:
+                sys.exit("the load failed")
+            b.stop()
+    with open("cmd/hermod/default.pgo", "wb") as f:
+        subprocess.run(["go", "tool", "pprof", "-proto"] + profiles, stdout=f, stderr=subprocess.DEVNULL, check=True)
+
+
+PARTS = {"cpu": cpu, "confirm": confirm, "backlog": backlog, "idle": idle, "openwire": openwire, "sqs": sqs, "mqtt": mqtt, "mqtt_idle": mqtt_idle, "mqtt_sessions": mqtt_sessions, "profile": profile}
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("parts", nargs="*", help="of " + ", ".join(PARTS) + "; default all")
+    p.add_argument("parts", nargs="*", help="of " + ", ".join(PARTS) + "; default all that measure")
     p.add_argument("--bin", default=os.environ.get("HERMOD_BIN", "bin/hermod"))
     p.add_argument("--dir", default=".", help="folder on the disk to measure; a folder is made there and removed")
     p.add_argument("--port", type=int, default=27672, help="first of three ports")
@@ -490,7 +544,7 @@ def main():
     p.add_argument("--activemq", default=ACTIVEMQ if os.path.isdir(ACTIVEMQ) and shutil.which("java") else "",
                    help="folder of ActiveMQ's jars to compare with; '' for none")
     a = p.parse_args()
-    parts = a.parts or list(PARTS)
+    parts = a.parts or [p for p in PARTS if p != "profile"]
     if set(parts) - set(PARTS):
         p.error("parts are " + ", ".join(PARTS))
     a.dir, a.bin = tempfile.mkdtemp(prefix="bench-", dir=os.path.abspath(a.dir)), os.path.abspath(a.bin)

@@ -39,6 +39,10 @@
 //
 // How many messages come twice is reported.
 //
+// Most clients here are our own choice of node around a library. Clients of other
+// languages that know the nodes by the host list of their library are programs of
+// conformance/clients, with an account of their own ([hostClient]).
+//
 // CLUSTER_ROUNDS sets the number of faults (default 12), CLUSTER_POWER_ROUNDS
 // that of power cuts (6), CLUSTER_SEED repeats the choices of a run, which prints
 // its seed. CLUSTER_SOAK=8h runs TestSoak for so long.

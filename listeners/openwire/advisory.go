@@ -31,6 +31,8 @@ type advice struct {
 	n      int
 
 	properties []wire.Entry // more of them
+
+	message *wire.Message // in place of all that: a message that is shown as it is
 }
 
 func tempAdvice(owner wire.ConnectionID, d wire.Destination, operation int8) *advice {
@@ -69,6 +71,14 @@ func (c *conn) sendAdvice(a *advice, id wire.ConsumerID) {
 	if c.consumers[id] == nil {
 		return
 	}
+	d := wire.Destination{Kind: wire.TypeTopic, Name: a.topic}
+	if a.message != nil {
+		m := *a.message
+		m.Destination, m.BrokerInTime, m.BrokerOutTime = d, c.turn.Now, c.turn.Now
+		c.send(&wire.MessageDispatch{ConsumerID: id, Destination: d, Message: &m})
+		c.unseen += 512 + len(m.Content)
+		return
+	}
 	h := &c.server.hub
 	p := wire.Map{
 		{Name: "originBrokerId", Value: h.brokerID.Value}, {Name: "originBrokerName", Value: c.opt.Broker},
@@ -78,7 +88,6 @@ func (c *conn) sendAdvice(a *advice, id wire.ConsumerID) {
 		p = append(p, wire.Entry{Name: a.count, Value: int32(a.n)})
 	}
 	p = append(p, a.properties...)
-	d := wire.Destination{Kind: wire.TypeTopic, Name: a.topic}
 	c.send(&wire.MessageDispatch{
 		ConsumerID: id, Destination: d,
 		Message: &wire.Message{

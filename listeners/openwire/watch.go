@@ -134,7 +134,7 @@ func (c *conn) tell(f family, d wire.Destination, data wire.Structure, propertie
 }
 
 func (h *hub) tell(t *broker.Turn, r *community, f family, d wire.Destination, data wire.Structure, properties []wire.Entry) {
-	h.advise(t, r, &advice{family: f, topic: advisoryPrefix + families[f] + "." + kindWord(d) + d.Name, data: data, properties: properties})
+	h.advise(t, r, &advice{family: f, topic: advisoryTopic(f, d), data: data, properties: properties})
 }
 
 // tellOf makes an advisory about a message.
@@ -164,9 +164,27 @@ func (c *conn) tellSent(m *broker.Message, d wire.Destination) {
 	if c.watched(toldDelivered) {
 		c.tellOf(toldDelivered, d, outline(m, d, 0))
 	}
-	if c.watched(toldNoConsumer) && !c.consumed(d) {
-		c.tellOf(toldNoConsumer, d, outline(m, d, 0))
+	if !m.Persistent && c.watched(toldNoConsumer) && !c.consumed(d) { // of persistent ones ActiveMQ tells nobody
+		c.showUnread(m, d)
 	}
+}
+
+// showUnread passes a message that nobody consumes on to those who listen for such.
+func (c *conn) showUnread(m *broker.Message, d wire.Destination) {
+	n, ok := viewOf(m)
+	if !ok {
+		return
+	}
+	w, err := n.decode(m.Body)
+	if err != nil {
+		return
+	}
+	c.server.hub.advise(&c.turn, c.room, &advice{family: toldNoConsumer, topic: advisoryTopic(toldNoConsumer, d), message: w})
+}
+
+// advisoryTopic is where advisories of a family about a destination go.
+func advisoryTopic(f family, d wire.Destination) string {
+	return advisoryPrefix + families[f] + "." + kindWord(d) + d.Name
 }
 
 // consumed reports whether anybody consumes from a destination, by any protocol as

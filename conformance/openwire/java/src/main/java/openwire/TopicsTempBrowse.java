@@ -442,9 +442,15 @@ final class TopicsTempBrowse extends Scenario {
         t.rollback();
         equal(sent.getJMSMessageID(), told(dead, "dead"), "dead letter");
         equal(sent.getJMSMessageID(), told(consumed, "consumed by giving up"), "consumed");
+        MessageProducer p = s.createProducer(new ActiveMQTopic(q.getPhysicalName()));
+        p.send(s.createTextMessage("nobody, persistent"));
+        p.setDeliveryMode(DeliveryMode.NON_PERSISTENT); // of persistent ones nobody is told
         sent = s.createTextMessage("nobody");
-        s.createProducer(new ActiveMQTopic(q.getPhysicalName())).send(sent);
-        equal(sent.getJMSMessageID(), told(unread, "no consumer"), "no consumer");
+        p.send(sent);
+        TextMessage shown = (TextMessage) unread.receive(PATIENCE); // the message itself
+        equal("nobody", shown.getText(), "what nobody consumes");
+        equal(sent.getJMSMessageID(), shown.getJMSMessageID(), "no consumer");
+        equal(AdvisorySupport.getNoTopicConsumersAdvisoryTopic(new ActiveMQTopic(q.getPhysicalName())), shown.getJMSDestination(), "its destination");
     }
 
     /** Of what expires in a queue that nobody reads from, also of messages that came by STOMP. */
