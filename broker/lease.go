@@ -19,15 +19,16 @@ func (q *Queue) Lend(t *Turn, o ReceiveOptions, buf []Taken, done func(t *Turn))
 	return list, full, stored
 }
 
-// lending is the batch of a Lend and who waits for it.
+// lending is the batch of a Lend and who waits for it. Most lend one message.
 type lending struct {
 	Batch
 	stored
+	one [1]StoreLease
 }
 
 func (q *Queue) appendLeases(done func(t *Turn)) {
 	b := &lending{stored: stored{broker: q.vhost.broker, done: done}}
-	b.Leases = append(make([]StoreLease, 0, len(q.out.Leases)), q.out.Leases...)
+	b.Leases = append(b.one[:0], q.out.Leases...)
 	b.Then = &b.stored
 	q.out.Leases = q.out.Leases[:0]
 	q.vhost.broker.unstored.Add(1)

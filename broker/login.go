@@ -88,8 +88,7 @@ func (b *Broker) Renew(name string) (*User, error) {
 	if a == nil {
 		return nil, errf(Denied, "New secret was refused by one of the backends")
 	}
-	u := a.User
-	return &u, nil
+	return &a.User, nil
 }
 
 // identify returns the account, or nil.

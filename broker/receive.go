@@ -1,7 +1,5 @@
 package broker
 
-import "slices"
-
 // ReceiveOptions describe a Receive.
 type ReceiveOptions struct {
 	Max      int   // most messages
@@ -302,12 +300,22 @@ func (q *Queue) RemoveAll(t *Turn, list []Token, strict bool, ok []bool, done fu
 	if done != nil {
 		// One batch settles and answers. A repeated delete waits, too: the first
 		// may not be durable yet.
-		b := &Batch{Settles: slices.Clone(q.out.Settles), Then: &stored{broker: q.vhost.broker, done: done}}
+		b := &removal{stored: stored{broker: q.vhost.broker, done: done}}
+		b.Settles = append(b.one[:0], q.out.Settles...)
+		b.Then = &b.stored
 		q.out.Settles = q.out.Settles[:0]
 		q.vhost.broker.unstored.Add(1)
-		q.eng.store.Append(b)
+		q.eng.store.Append(&b.Batch)
 	}
 	q.leave(t)
+}
+
+// removal is the batch of a RemoveAll and who waits for it. Most remove one
+// message.
+type removal struct {
+	Batch
+	stored
+	one [1]StoreSettle
 }
 
 // remove is Remove under the lock.

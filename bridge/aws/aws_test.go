@@ -1,10 +1,12 @@
 package aws
 
 import (
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // The example of the Signature Version 4 documentation.
@@ -26,12 +28,7 @@ func TestVerifyDocumented(t *testing.T) {
 		if change != nil {
 			h = change(h, r)
 		}
-		r.Header = func(i int) (Header, bool) {
-			if i >= len(h) {
-				return Header{}, false
-			}
-			return h[i], true
-		}
+		r.Headers = h
 		return r
 	}
 	for _, c := range []struct {
@@ -137,6 +134,47 @@ func TestLegalText(t *testing.T) {
 	}
 }
 
+// What is looked at eight bytes at a time is what is looked at byte by byte, at
+// every place and next to everything else.
+func TestTextByEights(t *testing.T) {
+	plain := func(s string) (n int) {
+		for n < len(s) && s[n] >= ' ' && s[n] != '"' && s[n] != '\\' && s[n] < 0x80 {
+			n++
+		}
+		return n
+	}
+	legal := func(s string) bool {
+		for _, c := range []byte(s) {
+			if c < ' ' && c != '\t' && c != '\n' && c != '\r' || c >= 0x80 {
+				return false
+			}
+		}
+		return true
+	}
+	for c := range 256 {
+		for next := range 256 {
+			for at := range 17 {
+				b := []byte("aaaaaaaaaaaaaaaaaaa")
+				b[at], b[at+1] = byte(c), byte(next)
+				s := string(b)
+				if got, want := PlainText(s), plain(s); got != want {
+					t.Fatalf("%q: %d, want %d", s, got, want)
+				}
+				ascii := c < 0x80 && next < 0x80
+				if (ascii || !utf8.ValidString(s)) && LegalText(s) != legal(s) {
+					t.Fatalf("%q: %v", s, LegalText(s))
+				}
+				if ascii {
+					var back string
+					if err := json.Unmarshal(AppendJSONString(nil, s), &back); err != nil || back != s {
+						t.Fatalf("%q came back as %q, %v", s, back, err)
+					}
+				}
+			}
+		}
+	}
+}
+
 func FuzzVerify(f *testing.F) {
 	v := NewVerifier(func(string) (string, bool) { return "s", true })
 	f.Add("/", "X-Amz-Signature=1&a=%", "AWS4-HMAC-SHA256 Credential=a/b/c/d/aws4_request, SignedHeaders=host, Signature=x")
@@ -145,12 +183,7 @@ func FuzzVerify(f *testing.F) {
 		if auth == "" {
 			h = nil
 		}
-		r := &Signed{Method: "GET", Path: path, Query: query, Header: func(i int) (Header, bool) {
-			if i < len(h) {
-				return h[i], true
-			}
-			return Header{}, false
-		}}
+		r := &Signed{Method: "GET", Path: path, Query: query, Headers: h}
 		if _, err := v.Verify(r, time.Unix(1440938160, 0)); err == nil {
 			t.Error("a made-up signature passed")
 		}
@@ -164,12 +197,7 @@ func TestSign(t *testing.T) {
 	list := []Header{{"host", "h"}, {"x-amz-date", now.Format(dateForm)}}
 	auth := s.Sign("POST", "/a b", "x=%20y&a", list, []byte("body"), now)
 	all := append(list, Header{"authorization", auth})
-	r := &Signed{Method: "POST", Path: "/a b", Query: "x=%20y&a", Body: []byte("body"), Header: func(i int) (Header, bool) {
-		if i >= len(all) {
-			return Header{}, false
-		}
-		return all[i], true
-	}}
+	r := &Signed{Method: "POST", Path: "/a b", Query: "x=%20y&a", Body: []byte("body"), Headers: all}
 	v := NewVerifier(func(key string) (string, bool) { return "S", key == "K" })
 	if _, err := v.Verify(r, now); err != nil {
 		t.Error(err)

@@ -34,12 +34,7 @@ func (s *Signer) Sign(method, path, query string, list []Header, body []byte, no
 		}
 		sig.headers += h.Name
 	}
-	r := &Signed{Method: method, Path: path, Query: query, Body: body, Header: func(i int) (Header, bool) {
-		if i >= len(list) {
-			return Header{}, false
-		}
-		return list[i], true
-	}}
+	r := &Signed{Method: method, Path: path, Query: query, Body: body, Headers: list}
 	s.buf = sig.appendCanonical(s.buf[:0], r, false)
 	sum := sha256.Sum256(s.buf)
 	s.buf = sig.appendStringToSign(s.buf[:0], sum[:])

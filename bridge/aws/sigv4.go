@@ -23,28 +23,27 @@ const (
 	maxSigned  = 64 // headers
 )
 
-// Header is one header line of a request; Name is in lower case.
-type Header struct{ Name, Value string }
+// Header is one header line of a request; Name is in lower case. It is a name
+// of a plain struct, so that a slice of listeners/web/wire's fields is one of
+// headers, as it is.
+type Header = struct{ Name, Value string }
 
 // Signed is a request as it was signed.
 type Signed struct {
-	Method string
-	Path   string // as sent
-	Query  string // as sent
-	Header func(i int) (Header, bool)
-	Body   []byte
+	Method  string
+	Path    string // as sent
+	Query   string // as sent
+	Headers []Header
+	Body    []byte
 }
 
 func (r *Signed) get(name string) string {
-	for i := 0; ; i++ {
-		h, ok := r.Header(i)
-		if !ok {
-			return ""
-		}
-		if h.Name == name {
-			return h.Value
+	for i := range r.Headers {
+		if r.Headers[i].Name == name {
+			return r.Headers[i].Value
 		}
 	}
+	return ""
 }
 
 // Credential is whose signature a request carries.
@@ -65,6 +64,9 @@ type signature struct {
 	headers   string        // names, separated by semicolons
 	value     string
 	presigned bool
+
+	digest   [2 * sha256.Size]byte // of the body; valid if digested
+	digested bool
 }
 
 // Secret finds the secret of an access key. ok is false if there is none.
@@ -75,11 +77,14 @@ type Verifier struct {
 	secret Secret
 
 	mu   sync.RWMutex
-	keys map[string]*signer
+	keys map[scope]*signer
 }
 
+// scope is what a key is derived for.
+type scope struct{ key, day, region, service string }
+
 // NewVerifier returns a verifier over a table of secrets.
-func NewVerifier(s Secret) *Verifier { return &Verifier{secret: s, keys: make(map[string]*signer)} }
+func NewVerifier(s Secret) *Verifier { return &Verifier{secret: s, keys: make(map[scope]*signer)} }
 
 // signer is the derived key of one day, region and service.
 type signer struct {
@@ -91,65 +96,67 @@ type signer struct {
 const maxSigners = 4096
 
 // Identify tells whose request r claims to be, without checking that. It is
-// nil if r carries no credentials.
-func Identify(r *Signed) (*Credential, *Error) {
-	s, err := parseSignature(r)
-	if s == nil || err != nil {
-		return nil, err
+// zero if r carries no credentials.
+func Identify(r *Signed) (Credential, *Error) {
+	var s signature
+	if err := s.parse(r); err != nil {
+		return Credential{}, err
 	}
-	return &s.Credential, nil
+	return s.Credential, nil
 }
 
 // Verify checks the signature of a request. The errors are those that AWS
 // answers with.
-func (v *Verifier) Verify(r *Signed, now time.Time) (*Credential, *Error) {
-	s, err := parseSignature(r)
-	if err != nil {
-		return nil, err
+func (v *Verifier) Verify(r *Signed, now time.Time) (Credential, *Error) {
+	var s signature
+	if err := s.parse(r); err != nil {
+		return Credential{}, err
 	}
-	if s == nil {
-		return nil, ErrMissingToken
+	if s.Key == "" {
+		return Credential{}, ErrMissingToken
 	}
 	secret, ok := v.secret(s.Key)
 	if !ok {
-		return nil, ErrUnknownKey
+		return Credential{}, ErrUnknownKey
 	}
 	if err := s.checkTime(now); err != nil {
-		return nil, err
+		return Credential{}, err
 	}
 	if err := s.checkBody(r); err != nil {
-		return nil, err
+		return Credential{}, err
 	}
-	k := v.signer(s, secret)
-	if k.matches(s, r, false) || strings.IndexByte(r.Query, '+') >= 0 && k.matches(s, r, true) {
-		return &s.Credential, nil
+	k := v.signer(&s, secret)
+	if k.matches(&s, r, false) || strings.IndexByte(r.Query, '+') >= 0 && k.matches(&s, r, true) {
+		return s.Credential, nil
 	}
-	return nil, ErrSignature
+	return Credential{}, ErrSignature
 }
 
-// parseSignature returns nil if there is none.
-func parseSignature(r *Signed) (*signature, *Error) {
+// parse reads what r says about its signature; Key stays empty if that is
+// nothing, and only then.
+func (s *signature) parse(r *Signed) *Error {
 	auth := r.get("authorization")
 	inQuery := strings.Contains(r.Query, "X-Amz-Algorithm=") || strings.Contains(r.Query, "X-Amz-Signature=")
 	switch {
 	case auth != "" && inQuery:
-		return nil, ErrBothSignatures
+		return ErrBothSignatures
 	case inQuery:
-		return presigned(r)
+		return s.fromQuery(r)
 	case auth != "":
-		return fromHeader(r, auth)
+		return s.fromHeader(r, auth)
 	}
-	return nil, nil
+	return nil
 }
 
-func fromHeader(r *Signed, auth string) (*signature, *Error) {
+func (s *signature) fromHeader(r *Signed, auth string) *Error {
 	word, rest, _ := strings.Cut(auth, " ")
 	if word != algorithm {
-		return nil, incomplete("Authorization header requires '" + algorithm + "' algorithm. Authorization=" + word)
+		return incomplete("Authorization header requires '" + algorithm + "' algorithm. Authorization=" + word)
 	}
-	s := new(signature)
 	var credential string
-	for part := range strings.SplitSeq(rest, ",") {
+	for rest != "" {
+		var part string
+		part, rest, _ = strings.Cut(rest, ",")
 		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
 		switch name {
 		case "Credential":
@@ -164,6 +171,15 @@ func fromHeader(r *Signed, auth string) (*signature, *Error) {
 	if stamp == "" {
 		stamp = r.get("date")
 	}
+	if credential == "" || s.value == "" || s.headers == "" || stamp == "" {
+		return s.lacking(credential, stamp)
+	}
+	s.Token = r.get("x-amz-security-token")
+	return s.fill(credential, stamp)
+}
+
+// lacking names what an Authorization header comes without.
+func (s *signature) lacking(credential, stamp string) *Error {
 	var lacks []string
 	for _, p := range []struct{ value, text string }{
 		{credential, "Authorization header requires 'Credential' parameter."},
@@ -175,19 +191,15 @@ func fromHeader(r *Signed, auth string) (*signature, *Error) {
 			lacks = append(lacks, p.text)
 		}
 	}
-	if lacks != nil {
-		return nil, incomplete(strings.Join(lacks, " ") + " Authorization=" + algorithm)
-	}
-	s.Token = r.get("x-amz-security-token")
-	return s, s.fill(credential, stamp)
+	return incomplete(strings.Join(lacks, " ") + " Authorization=" + algorithm)
 }
 
-func presigned(r *Signed) (*signature, *Error) {
+func (s *signature) fromQuery(r *Signed) *Error {
 	f, ok := ParseForm(r.Query, "")
 	if !ok {
-		return nil, incomplete("AWS query-string parameters are malformed.")
+		return incomplete("AWS query-string parameters are malformed.")
 	}
-	s := &signature{presigned: true}
+	s.presigned = true
 	var lacks []string
 	take := func(name string) string {
 		v := f.Get(name)
@@ -200,21 +212,21 @@ func presigned(r *Signed) (*signature, *Error) {
 	credential, value := take("X-Amz-Credential"), take("X-Amz-Signature")
 	headers, stamp := take("X-Amz-SignedHeaders"), take("X-Amz-Date")
 	if lacks != nil {
-		return nil, incomplete(strings.Join(lacks, " ") + " Re-examine the query-string parameters.")
+		return incomplete(strings.Join(lacks, " ") + " Re-examine the query-string parameters.")
 	}
 	if name != algorithm {
-		return nil, incomplete("Unsupported AWS 'algorithm': '" + name + "'.")
+		return incomplete("Unsupported AWS 'algorithm': '" + name + "'.")
 	}
 	s.headers, s.value, s.Token = headers, value, f.Get("X-Amz-Security-Token")
 	s.expires = maxExpires
 	if e := f.Get("X-Amz-Expires"); e != "" {
 		n, err := strconv.Atoi(e)
 		if err != nil || n < 0 || time.Duration(n)*time.Second > maxExpires {
-			return nil, incomplete("X-Amz-Expires must be a number between 0 and 604800.")
+			return incomplete("X-Amz-Expires must be a number between 0 and 604800.")
 		}
 		s.expires = time.Duration(n) * time.Second
 	}
-	return s, s.fill(credential, stamp)
+	return s.fill(credential, stamp)
 }
 
 // fill takes the credential scope and the time.
@@ -281,17 +293,24 @@ func (s *signature) checkBody(r *Signed) *Error {
 	if claim == "" || s.presigned && claim == "UNSIGNED-PAYLOAD" {
 		return nil
 	}
-	sum := sha256.Sum256(r.Body)
-	var digest [2 * sha256.Size]byte
-	hex.Encode(digest[:], sum[:])
-	if claim != string(digest[:]) {
+	if digest := s.bodyDigest(r); claim != string(digest[:]) {
 		return ErrSignature
 	}
 	return nil
 }
 
+// bodyDigest is the digest of the body in hexadecimal, computed once.
+func (s *signature) bodyDigest(r *Signed) *[2 * sha256.Size]byte {
+	if !s.digested {
+		sum := sha256.Sum256(r.Body)
+		hex.Encode(s.digest[:], sum[:])
+		s.digested = true
+	}
+	return &s.digest
+}
+
 func (v *Verifier) signer(s *signature, secret string) *signer {
-	id := s.Key + "\x00" + s.day + "\x00" + s.Region + "\x00" + s.Service
+	id := scope{s.Key, s.day, s.Region, s.Service}
 	v.mu.RLock()
 	k := v.keys[id]
 	v.mu.RUnlock()
@@ -303,7 +322,7 @@ func (v *Verifier) signer(s *signature, secret string) *signer {
 	if len(v.keys) >= maxSigners {
 		clear(v.keys)
 	}
-	v.keys[strings.Clone(id)] = k
+	v.keys[scope{strings.Clone(s.Key), strings.Clone(s.day), strings.Clone(s.Region), strings.Clone(s.Service)}] = k
 	v.mu.Unlock()
 	return k
 }
@@ -359,11 +378,8 @@ func (s *signature) appendCanonical(dst []byte, r *Signed, rawQuery bool) []byte
 	for name := range strings.SplitSeq(s.headers, ";") {
 		dst = append(append(dst, name...), ':')
 		first := true
-		for i := 0; ; i++ {
-			h, ok := r.Header(i)
-			if !ok {
-				break
-			}
+		for i := range r.Headers {
+			h := &r.Headers[i]
 			if h.Name != name {
 				continue
 			}
@@ -379,14 +395,18 @@ func (s *signature) appendCanonical(dst []byte, r *Signed, rawQuery bool) []byte
 	if s.presigned && r.get("x-amz-content-sha256") == "UNSIGNED-PAYLOAD" {
 		return append(dst, "UNSIGNED-PAYLOAD"...)
 	}
-	sum := sha256.Sum256(r.Body)
-	return hex.AppendEncode(dst, sum[:])
+	return append(dst, s.bodyDigest(r)[:]...)
 }
 
 // appendTrimmed appends a value without spaces at the ends and with runs of
 // them as one.
 func appendTrimmed(dst []byte, v string) []byte {
-	v = strings.Trim(v, " \t")
+	for v != "" && (v[0] == ' ' || v[0] == '\t') {
+		v = v[1:]
+	}
+	for v != "" && (v[len(v)-1] == ' ' || v[len(v)-1] == '\t') {
+		v = v[:len(v)-1]
+	}
 	if !strings.Contains(v, "  ") {
 		return append(dst, v...)
 	}

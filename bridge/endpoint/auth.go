@@ -38,10 +38,10 @@ func (c *Call) forwarded() bool {
 func (e *Endpoint) authenticate(c *Call) *aws.Error {
 	signed := c.signed()
 	if e.relaxed(c) {
-		cred, _ := aws.Identify(signed)
+		cred, _ := aws.Identify(&signed)
 		return e.takeRelaxed(c, cred)
 	}
-	cred, err := e.verifier.Verify(signed, e.opt.Now())
+	cred, err := e.verifier.Verify(&signed, e.opt.Now())
 	if err == aws.ErrMissingToken {
 		if a, ok := c.service.service.(Anonymous); ok && a.Anonymous(c.Action) {
 			return nil
@@ -53,7 +53,7 @@ func (e *Endpoint) authenticate(c *Call) *aws.Error {
 	return e.takeVerified(c, cred)
 }
 
-func (e *Endpoint) takeVerified(c *Call, cred *aws.Credential) *aws.Error {
+func (e *Endpoint) takeVerified(c *Call, cred aws.Credential) *aws.Error {
 	user, account, role, err := e.owner(cred)
 	if err != nil {
 		return err
@@ -62,9 +62,9 @@ func (e *Endpoint) takeVerified(c *Call, cred *aws.Credential) *aws.Error {
 }
 
 // takeRelaxed acts for the configured user; a known key for its own.
-func (e *Endpoint) takeRelaxed(c *Call, cred *aws.Credential) *aws.Error {
+func (e *Endpoint) takeRelaxed(c *Call, cred aws.Credential) *aws.Error {
 	user, account, key := e.opt.RelaxedUser, e.opt.Account, ""
-	if cred != nil {
+	if cred.Key != "" {
 		key = cred.Key
 		if k, ok := e.key(key); ok {
 			user, account = k.User, k.Account
@@ -114,7 +114,7 @@ func (e *Endpoint) seal(s session) string {
 	return base64.StdEncoding.EncodeToString(append(m.Sum(nil), raw...))
 }
 
-func (e *Endpoint) openToken(cred *aws.Credential) (session, *aws.Error) {
+func (e *Endpoint) openToken(cred aws.Credential) (session, *aws.Error) {
 	var s session
 	raw, err := base64.StdEncoding.DecodeString(cred.Token)
 	if err != nil || len(raw) < sha256.Size {

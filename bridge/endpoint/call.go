@@ -27,8 +27,9 @@ type Call struct {
 	request   *wire.Request
 	peer      Peer
 	exchange  Exchange
-	origin    string // Access-Control-Allow-Origin
-	queryMode bool   // a JSON client that wants the errors of the Query protocol
+	origin    string        // Access-Control-Allow-Origin
+	queryMode bool          // a JSON client that wants the errors of the Query protocol
+	header    [3]wire.Field // backs that of most answers
 }
 
 // Header returns a request header; name is in lower case.
@@ -76,9 +77,15 @@ func (c *Call) Reply(t *broker.Turn, body []byte) {
 	c.ReplyWith(t, 200, c.Protocol.ContentType(), body)
 }
 
+// ReplyLent is Reply with a body that owner gets back once it is sent, or never
+// if it is not.
+func (c *Call) ReplyLent(t *broker.Turn, body []byte, owner interface{ Release() }) {
+	c.respond(t, wire.Response{Status: 200, Body: body, Owner: owner}, c.Protocol.ContentType(), "")
+}
+
 // ReplyWith answers with any status.
 func (c *Call) ReplyWith(t *broker.Turn, status int, contentType string, body []byte) {
-	c.respond(t, status, contentType, body, "")
+	c.respond(t, wire.Response{Status: status, Body: body}, contentType, "")
 }
 
 // Fail answers with an error in the shape of the protocol.
@@ -89,21 +96,21 @@ func (c *Call) Fail(t *broker.Turn, e *aws.Error) {
 		if !c.queryMode && status < 500 {
 			status = 400
 		}
-		c.respond(t, status, c.Protocol.ContentType(), e.AppendJSON(nil), e.Code+";"+e.Fault())
+		c.respond(t, wire.Response{Status: status, Body: e.AppendJSON(nil)}, c.Protocol.ContentType(), e.Code+";"+e.Fault())
 	case aws.QueryJSON:
-		c.respond(t, status, c.Protocol.ContentType(), e.AppendQueryJSON(nil, c.RequestID), "")
+		c.ReplyWith(t, status, c.Protocol.ContentType(), e.AppendQueryJSON(nil, c.RequestID))
 	default:
 		xmlns := ""
 		if c.service != nil {
 			xmlns = c.service.xmlns
 		}
-		c.respond(t, status, c.Protocol.ContentType(), e.AppendXML(nil, xmlns, c.RequestID), "")
+		c.ReplyWith(t, status, c.Protocol.ContentType(), e.AppendXML(nil, xmlns, c.RequestID))
 	}
 }
 
-func (c *Call) respond(t *broker.Turn, status int, contentType string, body []byte, queryError string) {
-	h := make(wire.Fields, 0, 5)
-	h = append(h, wire.Field{Name: "x-amzn-RequestId", Value: c.RequestID}, wire.Field{Name: "Content-Type", Value: contentType})
+// respond sends r with the header of all answers.
+func (c *Call) respond(t *broker.Turn, r wire.Response, contentType, queryError string) {
+	h := append(wire.Fields(c.header[:0]), wire.Field{Name: "x-amzn-RequestId", Value: c.RequestID}, wire.Field{Name: "Content-Type", Value: contentType})
 	if queryError != "" {
 		h = append(h, wire.Field{Name: "x-amzn-query-error", Value: queryError})
 	}
@@ -111,7 +118,8 @@ func (c *Call) respond(t *broker.Turn, status int, contentType string, body []by
 		h = append(h, wire.Field{Name: "Access-Control-Allow-Origin", Value: c.origin},
 			wire.Field{Name: "Access-Control-Expose-Headers", Value: exposed})
 	}
-	c.exchange.Respond(t, wire.Response{Status: status, Header: h, Body: body})
+	r.Header = h
+	c.exchange.Respond(t, r)
 }
 
 const exposed = "x-amzn-RequestId,x-amzn-ErrorType,x-amzn-ErrorMessage,x-amzn-query-error,Date"

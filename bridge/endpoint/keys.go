@@ -316,7 +316,7 @@ func (e *Endpoint) secretOf(id string) (string, bool) {
 }
 
 // owner finds whom verified credentials belong to.
-func (e *Endpoint) owner(cred *aws.Credential) (user, account, role string, err *aws.Error) {
+func (e *Endpoint) owner(cred aws.Credential) (user, account, role string, err *aws.Error) {
 	if k, ok := e.key(cred.Key); ok {
 		k.lastUsed.Store(e.opt.Now().UnixMilli())
 		return k.User, k.Account, "", nil

@@ -58,7 +58,8 @@ func (e *Endpoint) serviceOf(c *Call, version string) *registration {
 		return nil
 	}
 	name := ""
-	if cred, err := aws.Identify(c.signed()); err == nil && cred != nil {
+	signed := c.signed()
+	if cred, err := aws.Identify(&signed); err == nil {
 		name = cred.Service
 	}
 	if name == "" {
@@ -89,15 +90,7 @@ func (e *Endpoint) named(name string) *registration {
 }
 
 // signed is the request as its signature covers it.
-func (c *Call) signed() *aws.Signed {
+func (c *Call) signed() aws.Signed {
 	r := c.request
-	return &aws.Signed{
-		Method: r.Method, Path: r.Path, Query: r.Query, Body: r.Body,
-		Header: func(i int) (aws.Header, bool) {
-			if i >= len(r.Header) {
-				return aws.Header{}, false
-			}
-			return aws.Header(r.Header[i]), true
-		},
-	}
+	return aws.Signed{Method: r.Method, Path: r.Path, Query: r.Query, Body: r.Body, Headers: r.Header}
 }

@@ -8,12 +8,6 @@ import (
 	"slices"
 )
 
-// MD5 is the digest of a body as the services report it.
-func MD5(body []byte) string {
-	sum := md5.Sum(body)
-	return hex.EncodeToString(sum[:])
-}
-
 // MD5OfAttributes is the digest of attributes as the services report it; "" if
 // there are none. The order of list does not matter.
 func MD5OfAttributes(list []Attribute) string {
@@ -42,5 +36,6 @@ func MD5OfAttributes(list []Attribute) string {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(a.Value)))
 		b = append(b, a.Value...)
 	}
-	return MD5(b)
+	sum := md5.Sum(b)
+	return hex.EncodeToString(sum[:])
 }

@@ -1,8 +1,8 @@
 package message
 
 import (
+	"crypto/md5"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -21,9 +21,9 @@ type View struct {
 	Sequence   uint64
 	Sender     string
 	Trace      string
-	Body       []byte // text; may alias the message
-	MD5        string // of Body
-	Unsigned   bool   // see Content
+	Body       []byte         // text; may alias the message
+	Digest     [md5.Size]byte // of Body
+	Unsigned   bool           // see Content
 	Attributes []Attribute
 }
 
@@ -35,10 +35,8 @@ func ViewOf(b *broker.Broker, m *broker.Message) View {
 			if c.Encoded {
 				v.Body = base64.StdEncoding.AppendEncode(nil, m.Body)
 			}
-			if c.Digested {
-				v.MD5 = hex.EncodeToString(c.Digest[:])
-			} else {
-				v.MD5 = MD5(v.Body)
+			if v.Digest = c.Digest; !c.Digested {
+				v.Digest = md5.Sum(v.Body)
 			}
 			return v
 		}
@@ -51,7 +49,7 @@ func ViewOf(b *broker.Broker, m *broker.Message) View {
 		v.Body = base64.StdEncoding.AppendEncode(nil, body)
 		v.add(EncodingName, "String", encodingBase64)
 	}
-	v.MD5 = MD5(v.Body)
+	v.Digest = md5.Sum(v.Body)
 	p, err := b.Properties(m)
 	if err != nil || p == nil {
 		return v

@@ -1,6 +1,7 @@
 package message
 
 import (
+	"crypto/md5"
 	"testing"
 
 	"github.com/hermodmq/hermod/broker"
@@ -26,7 +27,7 @@ func TestViewTranslatesBodies(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := ViewOf(b, &broker.Message{Format: broker.FormatOpen, Body: []byte{0, 0, 0, 1, 0, 1, 'k', 0}})
-	if string(v.Body) != `{"k":"größe"}` || v.MD5 != MD5(v.Body) {
+	if string(v.Body) != `{"k":"größe"}` || v.Digest != md5.Sum(v.Body) {
 		t.Errorf("%q", v.Body)
 	}
 	if len(v.Attributes) != 1 || v.Attributes[0].Name != contentTypeName || string(v.Attributes[0].Value) != "application/json" {

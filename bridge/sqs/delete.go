@@ -37,17 +37,30 @@ func (s *Service) deleteMessage(r *request, q *queue, _ *endpoint.Caller) {
 		r.fail(err)
 		return
 	}
-	text := strings.Clone(r.in.handle)
-	ok := make([]bool, 1)
-	var bad *aws.Error
-	q.core.RemoveAll(r.Turn, []broker.Token{h.token}, q.settings().Fifo, ok, func(t *broker.Turn) {
-		if bad = removed(q, &h, text, ok[0]); bad != nil {
-			r.Fail(t, bad)
-			return
-		}
-		q.did.deleted.Add(1)
-		r.void(t)
-	})
+	d := &deletion{request: r, queue: q, handle: h}
+	fifo := q.settings().Fifo
+	if fifo {
+		d.text = strings.Clone(r.in.handle)
+	}
+	q.core.RemoveAll(r.Turn, []broker.Token{h.token}, fifo, d.ok[:], d.answer)
+}
+
+// deletion is a DeleteMessage that waits for the store.
+type deletion struct {
+	request *request
+	queue   *queue
+	handle  handle
+	text    string // the handle as it was sent, of a FIFO queue
+	ok      [1]bool
+}
+
+func (d *deletion) answer(t *broker.Turn) {
+	if err := removed(d.queue, &d.handle, d.text, d.ok[0]); err != nil {
+		d.request.Fail(t, err)
+		return
+	}
+	d.queue.did.deleted.Add(1)
+	d.request.void(t)
 }
 
 func (s *Service) deleteMessageBatch(r *request, q *queue, _ *endpoint.Caller) {

@@ -90,13 +90,12 @@ func (a *attribute) message() message.Attribute {
 // maxEntries bounds what is decoded of a batch: more are counted only.
 const maxEntries = 10
 
-// decodeJSON reads the body of an AWS JSON request.
-func decodeJSON(body []byte) (*input, int, bool) {
-	in := new(input)
-	count := 0
+// decodeJSON reads the body of an AWS JSON request and returns the number of
+// the entries; in must be zero.
+func (in *input) decodeJSON(body []byte) (count int, ok bool) {
 	d := &decoder{b: body}
 	if len(body) == 0 {
-		return in, 0, true
+		return 0, true
 	}
 	strings := func(to *[]string) {
 		d.array(func() { *to = append(*to, d.scalar()) })
@@ -165,7 +164,7 @@ func decodeJSON(body []byte) (*input, int, bool) {
 			d.entryField(&in.entry, key)
 		}
 	})
-	return in, count, d.end()
+	return count, d.end()
 }
 
 func (d *decoder) number() number {
@@ -234,9 +233,10 @@ func (a *attribute) setBinary(s string) {
 	a.value, a.binary, a.bad = raw, true, err != nil
 }
 
-// decodeForm reads the parameters of a Query request.
-func decodeForm(f aws.Form) (*input, int) {
-	in := &input{
+// decodeForm reads the parameters of a Query request and returns the number of
+// the entries.
+func (in *input) decodeForm(f aws.Form) (count int) {
+	*in = input{
 		queueURL: f.Get("QueueUrl"), queueName: f.Get("QueueName"), owner: f.Get("QueueOwnerAWSAccountId"), prefix: f.Get("QueueNamePrefix"),
 		nextToken: f.Get("NextToken"), label: f.Get("Label"), taskHandle: f.Get("TaskHandle"), sourceArn: f.Get("SourceArn"),
 		destinationArn: f.Get("DestinationArn"), attempt: formText(f, "ReceiveRequestAttemptId"),
@@ -256,7 +256,6 @@ func decodeForm(f aws.Form) (*input, int) {
 	}
 	in.hasTags, in.hasAttributes = len(in.tags)+len(in.tagKeys) > 0, len(in.attributes) > 0
 	in.entry = formEntry(f, "")
-	count := 0
 	for _, kind := range []string{"SendMessageBatchRequestEntry", "DeleteMessageBatchRequestEntry", "ChangeMessageVisibilityBatchRequestEntry"} {
 		for _, name := range f.Items(kind) {
 			if count++; count <= maxEntries {
@@ -264,7 +263,7 @@ func decodeForm(f aws.Form) (*input, int) {
 			}
 		}
 	}
-	return in, count
+	return count
 }
 
 func formText(f aws.Form, name string) text {

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"unicode/utf8"
 	"unsafe"
+
+	"github.com/hermodmq/hermod/bridge/aws"
 )
 
 // decoder reads one JSON text front to back. bad latches the first violation.
@@ -113,7 +115,8 @@ func (d *decoder) text() string {
 		return ""
 	}
 	rest := d.b[d.i:]
-	for n, c := range rest {
+	for n := aws.PlainText(unsafe.String(unsafe.SliceData(rest), len(rest))); n < len(rest); n++ {
+		c := rest[n]
 		if c == '"' {
 			d.i += n + 1
 			return unsafe.String(unsafe.SliceData(rest), n)

@@ -1,6 +1,7 @@
 package sqs
 
 import (
+	"crypto/md5"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -40,8 +41,9 @@ type receiving struct {
 	attempt string
 
 	taken []broker.Taken
-	reply *writer      // of taken
-	parts atomic.Int32 // of what the answer waits for: that it is written, and that the leases are durable
+	first [1]broker.Taken // backs taken if that is one message
+	reply *writer         // of taken
+	parts atomic.Int32    // of what the answer waits for: that it is written, and that the leases are durable
 }
 
 func (s *Service) receive(r *request, q *queue, _ *endpoint.Caller) {
@@ -123,7 +125,6 @@ func (s *Service) parseReceive(r *request, q *queue) (*receiving, int, *aws.Erro
 		}
 		x.attempt = strings.Clone(in.attempt.v)
 	}
-	r.in = nil // it refers to the request's bytes
 	return x, wait, nil
 }
 
@@ -133,12 +134,12 @@ func (x *receiving) take(t *broker.Turn) (full bool) {
 	var stored bool
 	x.taken, full, stored = x.queue.core.Lend(t, broker.ReceiveOptions{
 		Max: x.max, Deadline: t.Now + x.want.visibility, InFlight: x.request.service.opt.InFlight, Fair: true,
-	}, nil, x.ready)
+	}, x.first[:0], x.ready)
 	if len(x.taken) > 0 && !stored {
 		x.parts.Add(1) // nothing of it is in the store
 	}
 	if x.attempt != "" && len(x.taken) > 0 {
-		x.queue.keep(t, x.attempt, x.taken)
+		x.queue.keep(t, x.attempt, slices.Clone(x.taken))
 	}
 	return full
 }
@@ -234,28 +235,21 @@ func (x *receiving) write(w *writer, m *broker.Taken) {
 	}
 	if v.Unsigned && s.sign != nil {
 		v.Body = s.sign(v.Body)
-		v.MD5 = message.MD5(v.Body)
+		v.Digest = md5.Sum(v.Body)
 	}
 	if x.want.system != 0 {
 		w.pairs("Attributes", "Attribute", "Name", "Value", x.system(m, &v))
 	}
 	body := unsafe.String(unsafe.SliceData(v.Body), len(v.Body))
 	w.text("Body", body)
-	w.text("MD5OfBody", v.MD5)
+	w.hex("MD5OfBody", v.Digest[:])
 	if shown := x.shown(v.Attributes); len(shown) > 0 {
 		w.text("MD5OfMessageAttributes", message.MD5OfAttributes(shown))
 		w.messageAttributes(shown)
 	}
-	w.text("MessageId", v.ID.String())
+	w.uuid("MessageId", v.ID)
 	h := handle{queue: q.core.ID(), token: broker.Token{Lease: m.Lease, Place: m.Place, Since: m.Since}}
-	if w.xml() {
-		w.open("ReceiptHandle")
-		w.b = s.appendHandle(w.b, h)
-		w.shut("ReceiptHandle")
-		return
-	}
-	w.key("ReceiptHandle")
-	w.b = append(s.appendHandle(append(w.b, '"'), h), '"')
+	w.plain("ReceiptHandle", func(dst []byte) []byte { return s.appendHandle(dst, h) })
 }
 
 // idOf is the stable identifier of a message that came without one.

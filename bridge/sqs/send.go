@@ -24,7 +24,7 @@ type sending struct {
 	publish broker.Publish
 	uuid    aws.UUID
 	seq     uint64
-	md5     string
+	md5     [md5.Size]byte // of the body
 	attrMD5 string
 	sysMD5  string
 	size    int // bytes that count
@@ -84,7 +84,7 @@ func (s *Service) prepare(r *request, q *queue, set *settings, e *entry, batch b
 	}
 	x.uuid = content.ID
 	content.Digest, content.Digested = md5.Sum(unsafe.Slice(unsafe.StringData(e.body.v), len(e.body.v))), true
-	x.md5 = hex.EncodeToString(content.Digest[:])
+	x.md5 = content.Digest
 	x.attrMD5 = message.MD5OfAttributes(content.Attributes)
 	m := &broker.Message{
 		RoutingKey: q.core.Name(), Format: broker.FormatAWS, Persistent: true, TTL: broker.NoTTL, Received: r.Turn.Now, Notes: notes,
@@ -369,9 +369,9 @@ func (x *sending) repeat(origin string) {
 // write is the answer for one message.
 func (x *sending) write(w *writer) {
 	w.optional("MD5OfMessageAttributes", x.attrMD5)
-	w.text("MD5OfMessageBody", x.md5)
+	w.hex("MD5OfMessageBody", x.md5[:])
 	w.optional("MD5OfMessageSystemAttributes", x.sysMD5)
-	w.text("MessageId", x.uuid.String())
+	w.uuid("MessageId", x.uuid)
 	if x.seq != 0 {
 		w.text("SequenceNumber", strconv.FormatUint(x.seq, 10))
 	}

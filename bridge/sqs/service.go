@@ -71,9 +71,9 @@ func (s *Service) Tick(t *broker.Turn) {
 // request is one call with its parameters.
 type request struct {
 	*endpoint.Call
-	in      *input
+	in      *input // nil when Serve has returned
 	count   int    // entries of a batch, of which in has maxEntries at most
-	action  string // a constant
+	action  *action
 	service *Service
 }
 
@@ -136,15 +136,16 @@ func (s *Service) Serve(c *endpoint.Call) {
 		c.Fail(c.Turn, unknownAction(c))
 		return
 	}
-	r := &request{Call: c, action: a.name, service: s}
+	r := &request{Call: c, action: a, service: s, in: inputs.Get().(*input)}
+	defer r.forget()
 	if c.Protocol == aws.JSON {
 		ok := true
-		if r.in, r.count, ok = decodeJSON(c.Body); !ok {
+		if r.count, ok = r.in.decodeJSON(c.Body); !ok {
 			c.Fail(c.Turn, aws.ErrSerialization)
 			return
 		}
 	} else {
-		r.in, r.count = decodeForm(c.Form)
+		r.count = r.in.decodeForm(c.Form)
 	}
 	if a.right == free {
 		a.serve(s, r, nil, c.Caller)
@@ -163,6 +164,18 @@ func (s *Service) Serve(c *endpoint.Call) {
 	a.serve(s, r, q, actor)
 }
 
+// inputs are unused ones, all of them zero.
+var inputs = sync.Pool{New: func() any { return new(input) }}
+
+// forget gives the parameters back when the call returns: they refer to the
+// bytes of the request, which are not its own any longer.
+func (r *request) forget() {
+	in := r.in
+	r.in = nil
+	*in = input{}
+	inputs.Put(in)
+}
+
 func unknownAction(c *endpoint.Call) *aws.Error {
 	if c.Protocol == aws.JSON {
 		return aws.ErrUnknownOperation
@@ -174,14 +187,20 @@ func (r *request) fail(err *aws.Error) { r.Fail(r.Turn, err) }
 
 // writer begins the answer.
 func (r *request) writer(size int) *writer {
-	return newWriter(r.Protocol, r.action, actions[r.action].output, size)
+	return newWriter(r.Protocol, r.action.name, r.action.output, size)
 }
 
 // finish sends the answer.
-func (r *request) finish(t *broker.Turn, w *writer) { r.Reply(t, w.end(r.RequestID)) }
+func (r *request) finish(t *broker.Turn, w *writer) { r.ReplyLent(t, w.end(r.RequestID), w) }
 
 // void answers without output.
-func (r *request) void(t *broker.Turn) { r.finish(t, r.writer(256)) }
+func (r *request) void(t *broker.Turn) {
+	if r.Protocol == aws.JSON && !r.action.output {
+		r.Reply(t, nil)
+		return
+	}
+	r.finish(t, r.writer(256))
+}
 
 // queuePath reads the account and the name at the end of the path of a queue's
 // URL.
@@ -233,7 +252,7 @@ func (s *Service) authorize(r *request, q *queue, need right) (*endpoint.Caller,
 	d := policy.None
 	if p := q.settings().policy; p != nil {
 		d = p.Evaluate(&policy.Request{
-			Principal: c.ARN(), Account: c.Account, Action: "SQS:" + r.action, Resource: q.arn, Condition: r.Condition,
+			Principal: c.ARN(), Account: c.Account, Action: "SQS:" + r.action.name, Resource: q.arn, Condition: r.Condition,
 		})
 	}
 	if d == policy.Deny {
@@ -263,12 +282,12 @@ func (s *Service) authorize(r *request, q *queue, need right) (*endpoint.Caller,
 	if d == policy.Allow {
 		return s.endpoint.System(q.core.VHost()), nil
 	}
-	return nil, s.denied(r, q, "because no resource-based policy allows the sqs:"+strings.ToLower(r.action)+" action")
+	return nil, s.denied(r, q, "because no resource-based policy allows the sqs:"+strings.ToLower(r.action.name)+" action")
 }
 
 func (s *Service) denied(r *request, q *queue, why string) *aws.Error {
 	return aws.Refuse(403, "AccessDenied", "AccessDeniedException", "User: "+r.Caller.ARN()+" is not authorized to perform: sqs:"+
-		strings.ToLower(r.action)+" on resource: "+q.arn+" "+why)
+		strings.ToLower(r.action.name)+" on resource: "+q.arn+" "+why)
 }
 
 // Resolve finds the queue of the broker behind a name of the service.

@@ -77,12 +77,14 @@ func (w *world) pass(d time.Duration) {
 	}
 }
 
-// exchange is a request that waits for its answer.
+// exchange is a request that waits for its answer. It copies that and gives it
+// back at once, as a connection does, and spoils it first.
 type exchange struct {
 	mu   sync.Mutex
 	w    *world
 	done bool
 	resp wire.Response
+	body string
 	gone func()
 }
 
@@ -92,12 +94,16 @@ func (x *exchange) Respond(_ *broker.Turn, r wire.Response) {
 	if x.done {
 		panic("answered twice")
 	}
-	x.done, x.resp = true, r
+	x.done, x.resp, x.body = true, wire.Response{Status: r.Status, Header: r.Header}, string(r.Body)
+	if r.Owner != nil {
+		clear(r.Body)
+		r.Release()
+	}
 }
 
 func (x *exchange) OnGone(f func())                            { x.gone = f }
 func (x *exchange) Run(_ *broker.Turn, f func(t *broker.Turn)) { x.w.later = append(x.w.later, f) }
-func (x *exchange) text() string                               { return string(x.resp.Body) }
+func (x *exchange) text() string                               { return x.body }
 func (w *world) begin(action, body string) *exchange {
 	x := &exchange{w: w}
 	r := &wire.Request{Method: "POST", Path: "/", Host: "h", Body: []byte(body), Header: wire.Fields{
@@ -245,7 +251,8 @@ func FuzzDecodeJSON(f *testing.F) {
 	f.Add([]byte(`{"QueueUrl":"q","MessageBody":"a\u00e9\ud83d\ude00","MessageAttributes":{"k":{"DataType":"String","StringValue":"v"}},"Entries":[{"Id":"1"}]}`))
 	f.Add([]byte(`{"Attributes":{"a":"b"},"MaxNumberOfMessages":10,"x":[1,{"y":null}]}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		in, _, ok := decodeJSON(b)
+		var in input
+		_, ok := in.decodeJSON(b)
 		if !ok || len(b) == 0 {
 			return
 		}

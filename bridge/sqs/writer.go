@@ -1,14 +1,20 @@
 package sqs
 
 import (
+	"encoding/hex"
+	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/hermodmq/hermod/bridge/aws"
 )
 
 const xmlns = "http://queue.amazonaws.com/doc/2012-11-05/"
 
-// writer builds the output of an action in the protocol of its request.
+// writer builds the output of an action in the protocol of its request. What
+// begins one writes it and finishes the request with it, once, and does not
+// touch it again: from then on it belongs to the answer, which releases it when
+// it is sent. One that is never sent is left to the collector.
 type writer struct {
 	b        []byte
 	protocol aws.Protocol
@@ -17,10 +23,25 @@ type writer struct {
 	output   bool // the action has one
 }
 
+// writers are released ones with their buffers.
+var writers = sync.Pool{New: func() any { return new(writer) }}
+
+// maxPooled bounds the buffer, in bytes, that a released writer keeps.
+const maxPooled = 64 << 10
+
+// Release takes back the buffer of an answer that is sent.
+func (w *writer) Release() {
+	if cap(w.b) <= maxPooled {
+		*w = writer{b: w.b[:0]}
+		writers.Put(w)
+	}
+}
+
 // newWriter begins the output of an action; output tells whether the model has
 // one.
 func newWriter(p aws.Protocol, action string, output bool, size int) *writer {
-	w := &writer{b: make([]byte, 0, size), protocol: p, action: action, output: output}
+	w := writers.Get().(*writer)
+	*w = writer{b: slices.Grow(w.b, size), protocol: p, action: action, output: output}
 	switch p {
 	case aws.JSON:
 		if output {
@@ -106,6 +127,24 @@ func (w *writer) raw(name, value string) {
 	w.key(name)
 	w.b = append(w.b, value...)
 }
+
+// plain writes a member whose value, which f appends, needs no escapes.
+func (w *writer) plain(name string, f func(dst []byte) []byte) {
+	if w.xml() {
+		w.open(name)
+		w.b = f(w.b)
+		w.shut(name)
+		return
+	}
+	w.key(name)
+	w.b = append(f(append(w.b, '"')), '"')
+}
+
+func (w *writer) hex(name string, value []byte) {
+	w.plain(name, func(dst []byte) []byte { return hex.AppendEncode(dst, value) })
+}
+
+func (w *writer) uuid(name string, value aws.UUID) { w.plain(name, value.Append) }
 
 func (w *writer) number(name string, n int64) { w.raw(name, strconv.FormatInt(n, 10)) }
 

@@ -33,9 +33,10 @@ type conn struct {
 	parser  wire.Parser
 	h2      *h2Conn // set: everything goes there
 
-	open   []*Exchange // not written yet, in the order of their requests
-	inside bool        // a method of ours is running: what is written leaves with its turn
-	ending bool        // the answer to the last of open ends the connection
+	open   []*Exchange  // not written yet, in the order of their requests
+	first  [1]*Exchange // backs open while that is no longer
+	inside bool         // a method of ours is running: what is written leaves with its turn
+	ending bool         // the answer to the last of open ends the connection
 	over   bool
 	paused uint8
 
@@ -119,6 +120,9 @@ func (c *conn) refuse(p []byte, n int, err error) (int, int, error) {
 
 func (c *conn) serve(r *wire.Request) {
 	x := &Exchange{Request: r, conn: c, keepAlive: r.KeepAlive, head: r.Method == "HEAD"}
+	if c.open == nil {
+		c.open = c.first[:0]
+	}
 	c.open = append(c.open, x)
 	if !r.KeepAlive {
 		c.ending = true
@@ -136,7 +140,8 @@ func (c *conn) flush() {
 	for n < len(c.open) && c.open[n].done() {
 		x := c.open[n]
 		last := c.ending && n == len(c.open)-1
-		c.link.SetOut(x.response.Append(c.link.Out(), c.link.Now(), !last, x.head))
+		c.link.SetOut(x.response.Append(c.link.Out(), c.link.Now(), !last, x.head)) // a copy
+		x.response.Release()
 		x.response = wire.Response{}
 		n++
 	}
@@ -146,7 +151,7 @@ func (c *conn) flush() {
 	c.open = append(c.open[:0], c.open[n:]...)
 	clear(c.open[len(c.open):cap(c.open)])
 	if len(c.open) == 0 {
-		c.open = nil // most connections wait with nothing, or with one
+		c.open, c.first[0] = nil, nil // most connections wait with nothing, or with one
 		c.quiet = c.link.Now()
 		if c.ending {
 			c.over = true

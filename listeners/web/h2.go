@@ -253,6 +253,8 @@ func (h *h2Conn) serve(w http.ResponseWriter, r *http.Request) {
 		w.Header().Add(f.Name, f.Value)
 	}
 	w.WriteHeader(x.response.Status)
+	// The response is not released: net/http may still send from the body when
+	// Write returns with an error.
 	_, _ = w.Write(x.response.Body)
 }
 

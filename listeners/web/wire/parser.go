@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -32,6 +33,7 @@ func (l Limits) WithDefaults() Limits {
 type Parser struct {
 	Limits Limits
 
+	request Request // the last one, unless its body came in chunks
 	fields  Fields
 	asked   bool // the request at hand wants 100 Continue and was told
 	chunked *chunks
@@ -78,7 +80,8 @@ func (x *Parser) Next(p []byte) (r *Request, n, need int, ask bool, err error) {
 	if bytes.HasPrefix(head, preface[:18]) {
 		return nil, 0, 0, false, ErrHTTP2
 	}
-	r = new(Request)
+	r = &x.request
+	*r = Request{}
 	length, inChunks, expects, err := x.parseHead(r, head[:end+2])
 	if err != nil {
 		return nil, 0, 0, false, err
@@ -120,11 +123,20 @@ func early(head []byte) error {
 	return nil
 }
 
+// cutLine cuts p behind its first CRLF.
+func cutLine(p []byte) (line, rest []byte) {
+	if i := bytes.IndexByte(p, '\n'); i > 0 && p[i-1] == '\r' {
+		return p[:i-1], p[i+1:]
+	}
+	line, rest, _ = bytes.Cut(p, []byte("\r\n")) // a lone line feed is in it
+	return line, rest
+}
+
 func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // parseHead reads request line and header fields, each ended by CRLF.
 func (x *Parser) parseHead(r *Request, head []byte) (length int, inChunks, expects bool, err error) {
-	line, rest, _ := bytes.Cut(head, []byte("\r\n"))
+	line, rest := cutLine(head)
 	if err := r.parseLine(line); err != nil {
 		return 0, false, false, err
 	}
@@ -132,7 +144,7 @@ func (x *Parser) parseHead(r *Request, head []byte) (length int, inChunks, expec
 	length = -1
 	hosts := 0
 	for len(rest) > 0 {
-		line, rest, _ = bytes.Cut(rest, []byte("\r\n"))
+		line, rest = cutLine(rest)
 		if len(x.fields) >= x.Limits.Fields {
 			return 0, false, false, refuse(431, "too many header fields")
 		}
@@ -251,17 +263,43 @@ func parseField(line []byte) (Field, error) {
 	if i <= 0 || !token(text(line[:i])) {
 		return Field{}, refuse(400, "malformed header field")
 	}
-	name := line[:i]
+	name, value := line[:i], line[i+1:]
 	for j, c := range name {
 		if c >= 'A' && c <= 'Z' {
 			name[j] = c | 0x20
 		}
 	}
-	value := bytes.Trim(line[i+1:], " \t")
-	for _, c := range value {
-		if c < ' ' && c != '\t' || c == 0x7f {
-			return Field{}, refuse(400, "illegal character in header field")
-		}
+	for len(value) > 0 && blank(value[0]) {
+		value = value[1:]
+	}
+	for len(value) > 0 && blank(value[len(value)-1]) {
+		value = value[:len(value)-1]
+	}
+	if !legalValue(value) {
+		return Field{}, refuse(400, "illegal character in header field")
 	}
 	return Field{text(name), text(value)}, nil
+}
+
+func blank(c byte) bool { return c == ' ' || c == '\t' }
+
+// legalValue reports whether there are no controls in v but tabs.
+func legalValue(v []byte) bool {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for i := 0; i < len(v); {
+		if len(v)-i >= 8 {
+			// A top bit comes up where a byte is below a space or DEL, and perhaps above
+			// such a byte.
+			x := binary.LittleEndian.Uint64(v[i:])
+			if ((x-' '*ones)|(x^0x7f*ones-ones))&^x&tops == 0 {
+				i += 8
+				continue
+			}
+		}
+		if c := v[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+		i++
+	}
+	return true
 }

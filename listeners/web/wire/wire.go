@@ -12,8 +12,10 @@ import (
 	"time"
 )
 
-// Field is one header line. Names of requests are in lower case.
-type Field struct{ Name, Value string }
+// Field is one header line. Names of requests are in lower case. It is a name
+// of a plain struct, so that other packages can take fields as what they have
+// without a copy and without knowing this one.
+type Field = struct{ Name, Value string }
 
 // Fields are header lines in order.
 type Fields []Field
@@ -48,6 +50,18 @@ type Response struct {
 	Status int
 	Header Fields // without Content-Length, Date and Connection
 	Body   []byte
+
+	// Owner, if there is one, lends Body: it is told when nobody reads that any
+	// more. It may never be: an answer that is not sent is left to the collector.
+	Owner interface{ Release() }
+}
+
+// Release tells the owner, if there is one, that Body is not read any more. It
+// is called once at most, by whoever sent the response.
+func (r *Response) Release() {
+	if r.Owner != nil {
+		r.Owner.Release()
+	}
 }
 
 // Error is a request that cannot be served; the connection ends behind the

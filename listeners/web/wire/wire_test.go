@@ -57,6 +57,36 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// Eight bytes at a time are judged as each of them is.
+func TestHeaderValuesByEights(t *testing.T) {
+	for c := range 256 {
+		for next := range 256 {
+			for at := range 10 {
+				v := []byte("aaaaaaaaaaaa")
+				v[at], v[at+1] = byte(c), byte(next)
+				want := true
+				for _, c := range v {
+					want = want && (c >= ' ' || c == '\t') && c != 0x7f
+				}
+				if legalValue(v) != want {
+					t.Fatalf("%q: %v", v, !want)
+				}
+			}
+		}
+	}
+}
+
+// Only CRLF ends a line.
+func TestCutLine(t *testing.T) {
+	for in, want := range map[string]string{
+		"a\r\nb": "a|b", "\r\nb": "|b", "a\nb\r\nc": "a\nb|c", "\n\r\nc": "\n|c", "a\rb\r\n": "a\rb|", "a\n": "a\n|", "": "|", "a": "a|",
+	} {
+		if line, rest := cutLine([]byte(in)); string(line)+"|"+string(rest) != want {
+			t.Errorf("%q: %q and %q", in, line, rest)
+		}
+	}
+}
+
 func TestContinueIsAskedOnce(t *testing.T) {
 	got, err := all("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab", 1)
 	if err != nil || strings.Join(got, "|") != `ask|POST /? h "ab" true` {
