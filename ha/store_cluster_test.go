@@ -1,8 +1,10 @@
 package ha
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -20,7 +22,7 @@ type storeNode struct {
 	dir      string
 	addr     string
 	contacts []string
-	logKeep  int64
+	logKeep  int64 // 1: who lags behind a checkpoint has to be seeded
 
 	peers  *Peers
 	log    *Log
@@ -31,6 +33,25 @@ type storeNode struct {
 	mu    sync.Mutex
 	fatal error
 	got   *broker.Recovered
+	said  bytes.Buffer // what it logged
+}
+
+// Write keeps what the node logs, for a test that fails.
+func (n *storeNode) Write(b []byte) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.said.Write(b)
+}
+
+func (n *storeNode) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(n, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// tell shows what the node logged, and why it ended.
+func (n *storeNode) tell() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.t.Logf("%s: fatal: %v\n%s", n.name, n.fatal, n.said.Bytes())
 }
 
 func (n *storeNode) failed(err error) {
@@ -45,12 +66,12 @@ func (n *storeNode) open() {
 	logDir, storeDir := filepath.Join(n.dir, "log"), filepath.Join(n.dir, "store")
 	must(n.t, InstallSeed(logDir, storeDir, filepath.Join(n.dir, "seed")))
 	var err error
-	n.peers, err = ListenPeers(PeerOptions{Bind: n.addr, Secret: testSecret, Logger: quiet})
+	n.peers, err = ListenPeers(PeerOptions{Bind: n.addr, Secret: testSecret, Logger: n.logger()})
 	must(n.t, err)
 	n.seeds, n.active = make(chan string, 1), make(chan error, 1)
 	serial := 0
 	n.log, err = Open(Options{
-		Dir: logDir, NodeID: n.name, Logger: quiet, SegmentSize: 256 << 10, Peers: n.peers, Contacts: n.contacts, Fatal: n.failed, ElectionTimeout: patientElection,
+		Dir: logDir, NodeID: n.name, Logger: n.logger(), SegmentSize: 256 << 10, Peers: n.peers, Contacts: n.contacts, Fatal: n.failed, ElectionTimeout: patientElection,
 		Seed: func(leader string) { n.seeds <- leader },
 		Snapshot: func() (Snapshot, error) {
 			serial++
@@ -59,7 +80,7 @@ func (n *storeNode) open() {
 	})
 	must(n.t, err)
 	n.store, err = persistence.Open(persistence.Options{
-		Dir: storeDir, Log: n.log, Logger: quiet, Cluster: true, CheckpointInterval: time.Hour, LogKeep: n.logKeep,
+		Dir: storeDir, Log: n.log, Logger: n.logger(), Cluster: true, CheckpointInterval: time.Hour, LogKeep: n.logKeep,
 		MemtableSize: 1 << 20, SegmentSize: 256 << 10, BlockSize: 4 << 10, EntrySize: 16 << 10, InFlightBytes: 1 << 20, Fatal: n.failed,
 	})
 	must(n.t, err)
@@ -94,7 +115,7 @@ func newTrio(t testing.TB) *trio {
 	dir := t.TempDir()
 	var contacts []string
 	for i := range 3 {
-		n := &storeNode{t: t, name: fmt.Sprintf("n%d", i+1), dir: filepath.Join(dir, fmt.Sprint(i)), addr: freeAddress(t)}
+		n := &storeNode{t: t, name: fmt.Sprintf("n%d", i+1), dir: filepath.Join(dir, fmt.Sprint(i)), addr: freeAddress(t), logKeep: 1 << 30}
 		must(t, os.MkdirAll(n.dir, 0o700))
 		contacts = append(contacts, n.addr)
 		c.nodes = append(c.nodes, n)
@@ -102,6 +123,13 @@ func newTrio(t testing.TB) *trio {
 	for _, n := range c.nodes {
 		n.contacts = contacts
 	}
+	t.Cleanup(func() {
+		for _, n := range c.nodes {
+			if t.Failed() {
+				n.tell()
+			}
+		}
+	})
 	return c
 }
 
