@@ -10,7 +10,8 @@ import (
 
 const (
 	// directBlock is what offset, length and memory of a direct write are
-	// multiples of: no less than the logical block of any disk in use.
+	// multiples of: the largest logical block that is common. Larger ones refuse
+	// the probe.
 	directBlock = 4 << 10
 
 	// directMax is the most bytes of one direct write.
@@ -18,8 +19,8 @@ const (
 )
 
 // directWriter writes a segment past the page cache. A sync after it finds
-// nothing to write back: one wait for the disk less, and less of the kernel's
-// time.
+// nothing to write back: write and sync together take less time, and less of the
+// kernel's.
 //
 // Appends neither begin nor end at the blocks that such writes consist of. The
 // rest of the last block is written as zeros, which raft-wal takes for the end,

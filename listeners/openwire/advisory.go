@@ -73,6 +73,9 @@ func (c *conn) sendAdvice(a *advice, id wire.ConsumerID) {
 	}
 	d := wire.Destination{Kind: wire.TypeTopic, Name: a.topic}
 	if a.message != nil {
+		if c.choked() {
+			return // it would wait with its body for one who does not read
+		}
 		m := *a.message
 		m.Destination, m.BrokerInTime, m.BrokerOutTime = d, c.turn.Now, c.turn.Now
 		c.send(&wire.MessageDispatch{ConsumerID: id, Destination: d, Message: &m})

@@ -153,3 +153,38 @@ func TestDeathsAreToldOf(t *testing.T) {
 		t.Error("the core is watched for nobody")
 	}
 }
+
+// TestUnreadMessagesDoNotPileUp: messages are shown whole to who listens for
+// those that nobody consumes, but not kept for one that does not read.
+func TestUnreadMessagesDoNotPileUp(t *testing.T) {
+	w := newWorld(t, Options{})
+	one, c := w.open("one", nil), w.open("a", nil)
+	one.consume(1, wire.Destination{Kind: wire.TypeTopic, Name: "ActiveMQ.Advisory.NoConsumer.>"}, nil)
+	nobody := wire.Destination{Kind: wire.TypeTopic, Name: "nobody"}
+	send := func(size int) {
+		t.Helper()
+		m := c.message(nobody, "")
+		m.Kind, m.Persistent, m.Content = wire.TypeBytesMessage, false, make([]byte, size)
+		c.call(m)
+	}
+	one.peer.Window(0)
+	const size, n = 100 << 10, 60
+	for range n {
+		send(size)
+	}
+	one.peer.Window(-1)
+	w.tick(time.Second)
+	shown := 0
+	for s := one.poll(); s != nil; s = one.poll() {
+		if d, ok := s.(*wire.MessageDispatch); ok && len(d.Message.Content) == size {
+			shown++
+		}
+	}
+	if shown == 0 || shown*size > 2<<20 {
+		t.Errorf("%d of %d messages of %d bytes waited for one that did not read", shown, n, size)
+	}
+	send(7)
+	if d := expect[*wire.MessageDispatch](one); len(d.Message.Content) != 7 {
+		t.Errorf("a message of %d bytes is shown then", len(d.Message.Content))
+	}
+}
