@@ -20,8 +20,8 @@ type settings struct {
 	MaxSize    int    `json:"max_size"` // bytes
 	Wait       int    `json:"wait,omitempty"`
 	Policy     string `json:"policy,omitempty"`
-	Redrive    string `json:"redrive,omitempty"` // as it was set
-	Allow      string `json:"allow,omitempty"`
+	Redrive    string `json:"redrive,omitempty"` // as it is shown: the service's own spelling of what was set
+	Allow      string `json:"allow,omitempty"`   // likewise
 	KMS        string `json:"kms,omitempty"`
 	KMSReuse   int    `json:"kms_reuse"`
 	SSE        bool   `json:"sse"`
@@ -53,7 +53,7 @@ type allowPolicy struct {
 
 func defaultSettings(fifo bool, now int64) settings {
 	s := settings{
-		Visibility: 30, Retention: 345_600, MaxSize: maxMessage, SSE: true, KMSReuse: 300, Fifo: fifo, Created: now / 1000, Modified: now / 1000,
+		Visibility: 30, Retention: 345_600, MaxSize: maxMessage, SSE: true, KMSReuse: defaultKMSReuse, Fifo: fifo, Created: now / 1000, Modified: now / 1000,
 	}
 	if fifo {
 		s.Scope, s.Throughput = "queue", "perQueue"
@@ -63,6 +63,10 @@ func defaultSettings(fifo bool, now int64) settings {
 
 // maxMessage is the default and largest MaximumMessageSize.
 const maxMessage = 1 << 20
+
+// defaultKMSReuse is what KmsDataKeyReusePeriodSeconds is, unseen, as long as
+// nothing else was set.
+const defaultKMSReuse = 300
 
 // numeric are the attributes that are numbers, with their ranges.
 var numeric = map[string]struct {
@@ -114,7 +118,7 @@ func (s *settings) applyOne(p pair, create bool) *aws.Error {
 	case "SqsManagedSseEnabled":
 		v, err := truth(p)
 		if s.SSE = v; v {
-			s.KMS = ""
+			s.KMS, s.KMSReuse = "", defaultKMSReuse
 		}
 		return err
 	}
@@ -194,6 +198,25 @@ func (s *settings) setPolicy(v string) *aws.Error {
 	return nil
 }
 
+// redriveText and allowText are the JSON in which redrive policies are shown,
+// however they were written: without white space, keys in order, counts as
+// numbers.
+type (
+	redriveText struct {
+		Target string `json:"deadLetterTargetArn"`
+		Max    int    `json:"maxReceiveCount"`
+	}
+	allowText struct {
+		Permission string   `json:"redrivePermission"`
+		Sources    []string `json:"sourceQueueArns,omitempty"`
+	}
+)
+
+func spell(v any) string {
+	text, _ := json.Marshal(v) // strings and numbers: it cannot fail
+	return string(text)
+}
+
 func (s *settings) setRedrive(v string) *aws.Error {
 	if strings.TrimSpace(v) == "" {
 		s.Redrive, s.redrive = "", redrivePolicy{}
@@ -221,7 +244,7 @@ func (s *settings) setRedrive(v string) *aws.Error {
 	if a, _, ok := aws.ParseARN(*raw.Target); !ok || a.Service != "sqs" {
 		return bad("Invalid value for deadLetterTargetArn.")
 	}
-	s.Redrive, s.redrive = strings.Clone(v), redrivePolicy{*raw.Target, n}
+	s.Redrive, s.redrive = spell(redriveText{*raw.Target, n}), redrivePolicy{*raw.Target, n}
 	return nil
 }
 
@@ -230,10 +253,7 @@ func (s *settings) setAllow(v string) *aws.Error {
 		s.Allow, s.allow = "", allowPolicy{}
 		return nil
 	}
-	var raw struct {
-		Permission string   `json:"redrivePermission"`
-		Sources    []string `json:"sourceQueueArns"`
-	}
+	var raw allowText
 	bad := func(reason string) *aws.Error { return badValue(v, "RedriveAllowPolicy", reason) }
 	if json.Unmarshal([]byte(v), &raw) != nil {
 		return bad("RedriveAllowPolicy is not a valid JSON map.")
@@ -246,7 +266,7 @@ func (s *settings) setAllow(v string) *aws.Error {
 	case len(raw.Sources) > 10:
 		return bad("Amazon SQS can't create the redrive allow policy. You can specify up to 10 source queue ARNs.")
 	}
-	s.Allow, s.allow = strings.Clone(v), allowPolicy{raw.Permission, raw.Sources}
+	s.Allow, s.allow = spell(raw), allowPolicy{raw.Permission, raw.Sources}
 	return nil
 }
 
@@ -257,6 +277,7 @@ func (s *settings) restore() {
 	_ = c.setRedrive(s.Redrive)
 	_ = c.setAllow(s.Allow)
 	s.policy, s.redrive, s.allow = c.policy, c.redrive, c.allow
+	s.Redrive, s.Allow = c.Redrive, c.Allow // older stores have them as they were written
 }
 
 // configure is what the settings mean to the core. target is the name of the
@@ -297,7 +318,7 @@ func (s *settings) value(name string) (v string, ok bool) {
 	case "KmsMasterKeyId":
 		return s.KMS, s.KMS != ""
 	case "KmsDataKeyReusePeriodSeconds":
-		return strconv.Itoa(s.KMSReuse), s.KMSReuse != 300
+		return strconv.Itoa(s.KMSReuse), s.KMSReuse != defaultKMSReuse
 	case "SqsManagedSseEnabled":
 		return strconv.FormatBool(s.SSE), true
 	case "FifoQueue":

@@ -368,9 +368,9 @@ func TestSQS50_RedrivePolicy(t *testing.T) {
 	policy := func(target, max string) string {
 		return `{"deadLetterTargetArn":"` + target + `","maxReceiveCount":` + max + `}`
 	}
-	for _, good := range []string{policy(dead, "1"), policy(dead, `"1000"`)} {
-		if err := w.set(url, "RedrivePolicy", good); err != nil || w.attributes(url, "All")["RedrivePolicy"] != good {
-			t.Errorf("%s: %v", good, err)
+	for max, shown := range map[string]string{"1": "1", `"1000"`: "1000"} {
+		if err := w.set(url, "RedrivePolicy", policy(dead, max)); err != nil || w.attributes(url, "All")["RedrivePolicy"] != policy(dead, shown) {
+			t.Errorf("%s: %v", max, err)
 		}
 	}
 	for _, bad := range []string{
