@@ -1,6 +1,8 @@
 package sns
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/hermodmq/hermod/bridge/aws"
@@ -30,6 +32,15 @@ func (c *call) publishSMS(number string, p *post) *aws.Error {
 	return c.publishDirect("sms", number, p)
 }
 
+// validSender reports whether s can stand as the sender of text messages: 1 to
+// 11 letters and digits, not digits only.
+func validSender(s string) bool {
+	letters := strings.Trim(s, "0123456789")
+	return len(s) <= 11 && letters != "" && strings.IndexFunc(s, func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	}) < 0
+}
+
 var smsAttributes = map[string]bool{
 	"MonthlySpendLimit": true, "DeliveryStatusIAMRole": true, "DeliveryStatusSuccessSamplingRate": true, "DefaultSenderID": true,
 	"DefaultSMSType": true, "UsageReportS3Bucket": true,
@@ -44,9 +55,10 @@ func (c *call) setSMSAttributes() *aws.Error {
 		switch {
 		case !smsAttributes[name]:
 			return refuse(400, "InvalidParameter", name+" is not a valid attribute")
+		case value == "": // back to the default
 		case name == "DefaultSMSType" && value != "Promotional" && value != "Transactional":
 			return refuse(400, "InvalidParameter", "DefaultSMSType is invalid")
-		case name == "DefaultSenderID" && len(value) > 11:
+		case name == "DefaultSenderID" && !validSender(value):
 			return refuse(400, "InvalidParameter", "DefaultSendID is not a valid attribute")
 		}
 	}
@@ -56,6 +68,11 @@ func (c *call) setSMSAttributes() *aws.Error {
 	var facts []broker.Definition
 	for name, value := range a {
 		key := c.Caller.Account + "/" + name
+		if value == "" {
+			delete(p.sms, key)
+			facts = append(facts, broker.Definition{Kind: smsKind, Key: key, Delete: true})
+			continue
+		}
 		p.sms[key] = value
 		facts = append(facts, broker.Definition{Kind: smsKind, Key: key, Value: []byte(value)})
 	}
@@ -68,19 +85,14 @@ func (c *call) getSMSAttributes() *aws.Error {
 	p := &c.s.push
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	a := make(map[string]string)
+	a := map[string]string{"MonthlySpendLimit": "1"}
 	for key, value := range p.sms {
-		name, ok := strings.CutPrefix(key, c.Caller.Account+"/")
-		if !ok {
-			continue
-		}
-		show := len(wanted) == 0
-		for _, w := range wanted {
-			show = show || w == name
-		}
-		if show {
+		if name, ok := strings.CutPrefix(key, c.Caller.Account+"/"); ok {
 			a[name] = value
 		}
+	}
+	if len(wanted) > 0 {
+		maps.DeleteFunc(a, func(name, _ string) bool { return !slices.Contains(wanted, name) })
 	}
 	c.reply(c.Turn, attributeEntries("attributes", a))
 	return nil

@@ -79,7 +79,10 @@ func (s *subscription) shown(t *topic) map[string]string {
 		"SubscriptionArn": s.ARN, "SubscriptionPrincipal": s.Principal, "TopicArn": s.Topic,
 	}
 	maps.Copy(a, s.Attributes)
-	if s.Attributes["FilterPolicy"] != "" && a["FilterPolicyScope"] == "" {
+	switch {
+	case s.Attributes["FilterPolicy"] == "":
+		delete(a, "FilterPolicyScope") // It waits for a policy, unseen.
+	case a["FilterPolicyScope"] == "":
 		a["FilterPolicyScope"] = "MessageAttributes"
 	}
 	if s.Protocol == "http" || s.Protocol == "https" {

@@ -236,9 +236,7 @@ func (s *Service) setSubscription(sub *subscription, t *topic, name, value strin
 			delete(sub.Attributes, name)
 			return nil
 		}
-		if sub.Protocol != "http" && sub.Protocol != "https" {
-			return invalid("DeliveryPolicy: Delivery Policy does not apply to protocol " + sub.Protocol)
-		}
+		// Any protocol takes one; it governs deliveries to web servers only.
 		if _, err := parseDelivery(value); err != nil {
 			return invalid("DeliveryPolicy: " + err.Error())
 		}

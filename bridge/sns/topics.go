@@ -111,7 +111,7 @@ func (c *call) deleteTopic() *aws.Error {
 		return err
 	}
 	if t.Attributes["ArchivePolicy"] != "" {
-		return refuse(400, "InvalidState", "Cannot delete a topic with an ArchivePolicy")
+		return refuse(400, "InvalidState", "Invalid state: Cannot delete a topic with an ArchivePolicy")
 	}
 	facts := []broker.Definition{{Kind: topicKind, Key: arn, Delete: true}}
 	subs := t.subscriptions()

@@ -118,7 +118,7 @@ func TestSNS45_ArchiveAndReplay(t *testing.T) {
 		ids[*w.publish(arn, fmt.Sprint(i), group("g", "")).MessageId] = true
 	}
 	_, err = w.DeleteTopic(ctx, &sns.DeleteTopicInput{TopicArn: &arn})
-	w.refused(err, "InvalidState", "Cannot delete a topic with an ArchivePolicy")
+	w.refused(err, "InvalidState", "Invalid state: Cannot delete a topic with an ArchivePolicy")
 	q := w.queue("FifoQueue", "true")
 	replay := `{"PointType":"Timestamp","StartingPoint":"` + began + `"}`
 	sub := w.subscribe(arn, "sqs", q.arn, "ReplayPolicy", replay)
