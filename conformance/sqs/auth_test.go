@@ -286,6 +286,29 @@ func TestSQS62_QueuePath(t *testing.T) {
 }
 
 // SQS-63: other addresses of the same queue.
+// SQS-62: results without members, and the JSON that the Query protocol answers
+// with when it is asked for it.
+func TestSQS62_Forms(t *testing.T) {
+	w := open(t)
+	u := w.queue()
+	for action, params := range map[string][]string{
+		"ReceiveMessage": nil, "ListQueueTags": nil, "GetQueueAttributes": {"AttributeName.1", "Policy"}, "ListDeadLetterSourceQueues": nil,
+	} {
+		params := append([]string{"Action", action, "QueueUrl", u}, params...)
+		w.query("/", params...).has(t, 200, "<"+action+"Result/><ResponseMetadata>")
+	}
+	w.query("/", "Action", "ListQueues", "QueueNamePrefix", "none-begins-so").has(t, 200, "<ListQueuesResult/>")
+	json := func(params ...string) answer {
+		return w.form(root, "GET", "/", map[string]string{"Accept": "application/json"}, params...)
+	}
+	json("Action", "ReceiveMessage", "QueueUrl", u).has(t, 200, `{"ReceiveMessageResponse":{"ReceiveMessageResult":{"messages":null},"ResponseMetadata":`)
+	json("Action", "ListQueues", "QueueNamePrefix", "none-begins-so").has(t, 200, `{"ListQueuesResponse":{"ListQueuesResult":{"queueUrls":null,"NextToken":null},"ResponseMetadata":`)
+	json("Action", "ListQueues", "QueueNamePrefix", nameOf(u)).has(t, 200, `"queueUrls":["`+u+`"]`)
+	w.send(u, "x")
+	json("Action", "ReceiveMessage", "QueueUrl", u, "VisibilityTimeout", "0").has(t, 200, `"messages":[{"Attributes":null,"Body":"x","MD5OfBody":"`,
+		`","MD5OfMessageAttributes":null,"MessageAttributes":null,"MessageId":"`)
+}
+
 func TestSQS63_Addresses(t *testing.T) {
 	w := open(t)
 	u := w.queue()
