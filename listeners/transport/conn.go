@@ -55,7 +55,8 @@ type Conn struct {
 	index     int       // in loop.conns
 	paused    uint16
 	state     connState
-	again     bool // tail was left over because of a pause: feed it without new bytes
+	flushes   uint8 // times the wait for the last output was renewed
+	again     bool  // tail was left over because of a pause: feed it without new bytes
 	isTouched bool
 	isResumed bool
 	isStalled bool
@@ -405,6 +406,7 @@ func (t *Conn) closeAfterFlush() {
 	}
 	t.state = stateClosing
 	t.deadline = t.loop.time().Add(flushTimeout)
+	t.moved = t.written - uint64(t.sock.OutboundBuffered())
 	t.touch() // not now: a write can end in Closed, which must not run inside the session's call
 }
 
@@ -418,7 +420,7 @@ func (t *Conn) tryFinish() {
 		}
 	}
 	if t.sock.OutboundBuffered() > 0 {
-		if t.loop.time().After(t.deadline) {
+		if !t.flushing() {
 			t.sock.close()
 			return
 		}
@@ -433,6 +435,22 @@ func (t *Conn) tryFinish() {
 		t.sock.readable(true)
 	}
 	t.finish(t.cause)
+}
+
+// flushing reports whether the last output is worth waiting for: some of it has moved since last asked for, or there is
+// time left. A peer that takes a little now and then is not waited for for ever.
+func (t *Conn) flushing() bool {
+	now := t.loop.time()
+	if !now.After(t.deadline) {
+		return true
+	}
+	moved := t.written - uint64(t.sock.OutboundBuffered())
+	if moved == t.moved || t.flushes == flushRenewals {
+		return false
+	}
+	t.moved, t.deadline = moved, now.Add(flushTimeout)
+	t.flushes++
+	return true
 }
 
 // closed is called by the socket, once, when it is gone; possibly from inside a write.
