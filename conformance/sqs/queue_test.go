@@ -202,6 +202,14 @@ func TestSQS9_Encryption(t *testing.T) {
 	if key || reuse || got["SqsManagedSseEnabled"] != "false" {
 		t.Errorf("%v", got)
 	}
+	const both = "You can use one type of server-side encryption (SSE) at one time. You can either enable KMS SSE or SQS SSE."
+	refused(t, w.set(url, "KmsMasterKeyId", "k", "SqsManagedSseEnabled", "true"), "InvalidAttributeName", both)
+	name := unique()
+	_, err := w.CreateQueue(ctx(), &sqs.CreateQueueInput{QueueName: &name, Attributes: map[string]string{"KmsMasterKeyId": "k", "SqsManagedSseEnabled": "true"}})
+	refused(t, err, "InvalidAttributeName", both)
+	if err := w.set(url, "KmsMasterKeyId", "k", "SqsManagedSseEnabled", "false"); err != nil {
+		t.Error(err)
+	}
 	if err := w.set(url, "SqsManagedSseEnabled", "true"); err != nil || w.attributes(url, "All")["SqsManagedSseEnabled"] != "true" {
 		t.Errorf("%v", err)
 	}
