@@ -20,7 +20,7 @@ type settings struct {
 	MaxSize    int    `json:"max_size"` // bytes
 	Wait       int    `json:"wait,omitempty"`
 	Policy     string `json:"policy,omitempty"`
-	Redrive    string `json:"redrive,omitempty"` // as it was set
+	Redrive    string `json:"redrive,omitempty"` // in the form in which it is shown
 	Allow      string `json:"allow,omitempty"`
 	KMS        string `json:"kms,omitempty"`
 	KMSReuse   int    `json:"kms_reuse"`
@@ -227,7 +227,8 @@ func (s *settings) setRedrive(v string) *aws.Error {
 	if a, _, ok := aws.ParseARN(*raw.Target); !ok || a.Service != "sqs" {
 		return bad("Invalid value for deadLetterTargetArn.")
 	}
-	s.Redrive, s.redrive = strings.Clone(v), redrivePolicy{*raw.Target, n}
+	s.redrive = redrivePolicy{strings.Clone(*raw.Target), n}
+	s.Redrive = string(append(aws.AppendJSONString([]byte(`{"deadLetterTargetArn":`), *raw.Target), `,"maxReceiveCount":`+strconv.Itoa(n)+`}`...))
 	return nil
 }
 
