@@ -83,10 +83,16 @@ var numeric = map[string]struct {
 
 // apply changes s by attributes. create says that the queue is new.
 func (s *settings) apply(list []pair, create bool) *aws.Error {
+	key, managed := false, false
 	for _, p := range list {
 		if err := s.applyOne(p, create); err != nil {
 			return err
 		}
+		key = key || p.Name == "KmsMasterKeyId" && p.Value != ""
+		managed = managed || p.Name == "SqsManagedSseEnabled" && s.SSE
+	}
+	if key && managed {
+		return errEncryptions
 	}
 	if s.Throughput == "perMessageGroupId" && s.Scope != "messageGroup" {
 		return badAttribute("FifoThroughputLimit", "perMessageGroupId needs DeduplicationScope messageGroup.")
