@@ -28,7 +28,9 @@ func (s *Session) heldUntil(t *Turn, ex *Exchange, p *Publish) int64 {
 	return at
 }
 
-func keeps(m *Message, keys []string) bool { return m.Notes != nil && slices.Equal(m.Notes.KeepKeys, keys) }
+func keeps(m *Message, keys []string) bool {
+	return m.Notes != nil && slices.Equal(m.Notes.KeepKeys, keys)
+}
 
 // schedule finds the queue of v's scheduled messages, or makes it; nil if that
 // cannot be done.
