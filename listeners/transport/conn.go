@@ -364,7 +364,7 @@ func (t *Conn) stillStalled() bool {
 	pending := t.sock.OutboundBuffered() + len(t.out)
 	if t.wasFull && pending <= lowWater {
 		t.wasFull = false
-		if t.state == stateUp {
+		if t.state == stateUp && !t.closeNow {
 			t.touch()
 			t.guard("Drained", t.sess.Drained)
 		}
