@@ -113,9 +113,9 @@ func (g generation) classpath(t *testing.T) string {
 	return strings.Join(path, ":")
 }
 
-// verdict is a line of the runner: verdict, line of the checklist and method,
+// verdict is a line of the runner: verdict, line of the checklist or JORAM, method,
 // seconds.
-var verdict = regexp.MustCompile(`^(PASS|FAIL|SKIP) ((?:OW|STOMP|TLS)-\d+ \S+) ([\d.]+)$`)
+var verdict = regexp.MustCompile(`^(PASS|FAIL|SKIP) ((?:JORAM|(?:OW|STOMP|TLS)-\d+) \S+) ([\d.]+)$`)
 
 // run runs the scenarios and makes each a subtest. With raw, also those that
 // do not depend on the client.
@@ -128,13 +128,13 @@ func (g generation) run(t *testing.T, raw bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g.java(t, append(env, "VECTORS="+vectors, "DEVIATIONS=deviations.txt"))
+	g.java(t, "openwire.Runner", append(env, "VECTORS="+vectors, "DEVIATIONS=deviations.txt"))
 }
 
-// java runs the runner and makes each scenario a subtest.
-func (g generation) java(t *testing.T, env []string) {
+// java runs a main class that prints verdicts and makes each a subtest.
+func (g generation) java(t *testing.T, class string, env []string) {
 	t.Helper()
-	cmd := exec.Command("java", "-Xmx1g", "-cp", g.classpath(t), "openwire.Runner")
+	cmd := exec.Command("java", "-Xmx1g", "-cp", g.classpath(t), class)
 	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -127,7 +127,7 @@ func TestCluster(t *testing.T) {
 	for i := range m {
 		amqp, openwire = append(amqp, host(i)+":27693"), append(openwire, "tcp://"+host(i)+":27691")
 	}
-	g.java(t, []string{"AMQP_NODES=" + strings.Join(amqp, ","), "OPENWIRE_NODES=" + strings.Join(openwire, ","), "BROKER_KIND=hermod", "BROKER_URL=tcp://" + hostOf(active) + ":27691", "CONTROL=" + serve(t, m), "CLUSTER=on"})
+	g.java(t, "openwire.Runner", []string{"AMQP_NODES=" + strings.Join(amqp, ","), "OPENWIRE_NODES=" + strings.Join(openwire, ","), "BROKER_KIND=hermod", "BROKER_URL=tcp://" + hostOf(active) + ":27691", "CONTROL=" + serve(t, m), "CLUSTER=on"})
 
 	// OW-70 with a list of three addresses: whoever is the active node is killed.
 	if err := m.start(); err != nil {
@@ -137,7 +137,7 @@ func TestCluster(t *testing.T) {
 	for i := range urls {
 		urls[i] = "tcp://" + host(i) + ":27691"
 	}
-	g.java(t, []string{
+	g.java(t, "openwire.Runner", []string{
 		"BROKER_KIND=hermod", "BROKER_URL=tcp://" + hostOf(m.leader(nodes)) + ":27691", "BROKER_URLS=" + strings.Join(urls, ","),
 		"CONTROL=" + serve(t, m), "RAW=off", "FAILOVER_KILLS=3", "RUN=OW-70 Failover.producersAndConsumersLiveThroughKills",
 	})

@@ -5,9 +5,10 @@
 // naming its line (OW-16). They are built twice from one source: with
 // activemq-client 5.18 (javax.jms) and 6.x (jakarta.jms); the classes of the
 // first also run with Debian's 5.17.2 (package libactivemq-java) where that is
-// installed. Every scenario is a subtest here.
+// installed. Every scenario is a subtest here. So is every test of JORAM's suite
+// for JMS 1.1, a library of others that knows javax.jms only.
 //
-//	RUN           a regular expression over "OW-16 Class.method"
+//	RUN           a regular expression over "OW-16 Class.method" and "JORAM Class.method"
 //	CLIENTS       which of javax, jakarta, debian to run (default: all there are)
 //	CHURN_SECONDS, CHURN_CONNECTIONS, CHURN_RATE, CHURN_FAILURES, FAILOVER_KILLS, TEMP_QUEUES, FIFO_MESSAGES
 //	              lengthen what is short by default

@@ -23,8 +23,10 @@ const browseStep = 100
 // if it names no prefetch of its own.
 const browseWindow = 500
 
-// startBrowse opens a browser of queues, one after the other.
+// startBrowse opens a browser of queues, one after the other. What this client
+// acknowledged before is not shown.
 func (c *conn) startBrowse(cons *consumer, queues []broker.Destination, chosen *selector.Selector) error {
+	c.flushSettles()
 	x := &browse{wants: c.passing(chosen, false)}
 	for _, q := range queues {
 		if q.Wild() {

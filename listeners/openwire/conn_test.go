@@ -304,6 +304,23 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
+// TestBrowserMissesWhatWasAcknowledgedBefore: OW-54, also when the
+// acknowledgement comes in the same read.
+func TestBrowserMissesWhatWasAcknowledgedBefore(t *testing.T) {
+	w := newWorld(t, Options{})
+	c := w.open("a", nil)
+	q := queueNamed("q")
+	c.send(q, "1", "2")
+	c.consume(1, q, nil)
+	list := c.receive("1", "2")
+	both := wire.Append(nil, c.format, c.ack(wire.AckStandard, list[0]))
+	c.peer.Send(wire.Append(both, c.format, &wire.ConsumerInfo{ConsumerID: c.consumerID(2), Destination: q, PrefetchSize: 10, Browser: true}))
+	c.receive("2")
+	if end := expect[*wire.MessageDispatch](c); end.Message != nil {
+		t.Errorf("shown: %s", bodyText(end))
+	}
+}
+
 // TestPull: OW-27.
 func TestPull(t *testing.T) {
 	w := newWorld(t, Options{})

@@ -30,7 +30,8 @@ type browsed struct {
 	end    bool
 }
 
-// browse carries out SUBSCRIBE with browser:true.
+// browse carries out SUBSCRIBE with browser:true. What this client acknowledged
+// before is not shown.
 func (c *conn) browse(cons *consumer, w *wish) error {
 	if k := cons.dest.kind; k != destQueue && k != destAMQQueue || cons.dest.wild {
 		return refuse("Invalid destination", "'%s' can not be browsed\n", cons.dest.text)
@@ -39,6 +40,7 @@ func (c *conn) browse(cons *consumer, w *wish) error {
 		return refuse("Too many browsers", "More than %d browsers at once\n", maxBrowses)
 	}
 	cons.mode = ackAuto
+	c.flushSettles()
 	b := &browse{cons: cons}
 	var err error
 	if b.cursor, err = c.session.Browse(&c.turn, cons.dest.name, c.subscribeOptions(cons, w).Filter); err != nil {

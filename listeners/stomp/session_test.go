@@ -274,3 +274,17 @@ func TestProblems(t *testing.T) {
 		}
 	}
 }
+
+// TestBrowserMissesWhatWasAcknowledgedBefore: STOMP-32, also when both frames
+// come in the same read.
+func TestBrowserMissesWhatWasAcknowledgedBefore(t *testing.T) {
+	w := newWorld(t, Options{})
+	c := w.open()
+	c.do("SEND", "1", "destination:/queue/q")
+	c.do("SUBSCRIBE", "", "id:0", "destination:/queue/q", "ack:client")
+	m := c.expect("MESSAGE")
+	c.peer.Send([]byte(compose("ACK", "", "id:"+m.headers["ack"]) + compose("SUBSCRIBE", "", "id:b", "destination:/queue/q", "browser:true")))
+	if end := c.expect("MESSAGE"); end.headers["browser"] != "end" {
+		t.Errorf("shown: %+v", end)
+	}
+}

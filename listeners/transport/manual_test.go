@@ -269,12 +269,32 @@ func TestCloseAfterFlushGivesUp(t *testing.T) {
 	p.Window(10)
 	p.Send(frame(1))
 	m.Tick(epoch.Add(flushTimeout - time.Second))
+	m.Tick(epoch.Add(flushTimeout + time.Second)) // ten bytes have gone
 	if p.EOF() || closed != 0 {
 		t.Fatal("closed with output pending")
 	}
-	m.Tick(epoch.Add(flushTimeout + time.Second))
+	m.Tick(epoch.Add(2*flushTimeout + 2*time.Second))
 	if !p.EOF() || closed != 1 || len(p.Output()) != 10 {
 		t.Errorf("EOF %v, closed %d", p.EOF(), closed)
+	}
+}
+
+// A slow reader of the last output is waited for as long as it takes some, for
+// a while.
+func TestCloseAfterFlushWaitsWhileOutputMoves(t *testing.T) {
+	m := NewManual(epoch)
+	s := &frames{frame: func(f *frames, _ []byte) error { f.Write(make([]byte, 1000)); f.CloseAfterFlush(); return nil }}
+	p := m.Open(s, Info{})
+	p.Window(10)
+	p.Send(frame(1))
+	took, now := 0, epoch
+	for step := flushTimeout + time.Second; now.Before(epoch.Add(10*time.Minute)) && !p.EOF(); now = now.Add(step) {
+		took += len(p.Output())
+		p.Window(10)
+		m.Tick(now.Add(step))
+	}
+	if lasted := now.Sub(epoch); lasted < maxRenewals*flushTimeout || lasted > 2*maxRenewals*flushTimeout {
+		t.Errorf("closed after %v, with %d bytes taken", lasted, took)
 	}
 }
 

@@ -86,8 +86,9 @@ type Link interface {
 	Pause(why uint8)
 	Resume(why uint8)
 
-	// CloseAfterFlush closes once the output is in the kernel, or after 5 seconds. From now on the session gets only
-	// Closed. The farewell survives input the peer is still sending.
+	// CloseAfterFlush closes once the output is in the kernel, or when none of it has moved for some 5 seconds, after two
+	// minutes or so at the latest. From now on the session gets only Closed. The farewell survives input the peer is
+	// still sending.
 	CloseAfterFlush()
 
 	// Close closes at the end of the turn without waiting for output.
@@ -231,8 +232,9 @@ const (
 	highWater = 512 << 10 // output bytes above which Full is true
 	lowWater  = 128 << 10 // output bytes at which Drained is due
 
-	flushTimeout  = 5 * time.Second // CloseAfterFlush
-	lingerTimeout = 2 * time.Second // from our FIN to the peer's
+	flushTimeout  = 5 * time.Second // CloseAfterFlush, while no output moves
+	lingerTimeout = 2 * time.Second // from our FIN to the peer's, while no output moves
+	maxRenewals   = 20              // of either
 
 	maxEarlyData = 128 << 10 // ciphertext held during a TLS handshake
 	maxHeldBack  = 1 << 20   // input held for a paused connection

@@ -94,7 +94,7 @@ func diskWrites(ctx context.Context, o *diskOptions, size int, prealloc bool) (*
 	var h histogram
 	block := make([]byte, size)
 	start := time.Now()
-	for off := int64(0); time.Since(start) < o.duration; off += int64(size) {
+	for off := int64(0); h.n == 0 || time.Since(start) < o.duration; off += int64(size) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

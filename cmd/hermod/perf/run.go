@@ -296,7 +296,7 @@ func (r *run) look(m *measurement) (over bool, err error) {
 	}
 	still := m.to.at.Sub(m.changed)
 	switch o := r.o; {
-	case o.count > 0 && r.progress(now) >= o.count:
+	case o.count > 0 && r.progress(now) >= o.count && r.published(now):
 		return true, nil
 	case o.duration > 0 && m.to.at.Sub(m.measuringStarted) >= o.duration && (o.count > 0 || !o.consumes):
 		return true, nil
@@ -318,6 +318,13 @@ func (r *run) progress(c counters) int64 {
 		return c.Confirmed + c.Nacked
 	}
 	return c.Published
+}
+
+// published reports whether all of --count is sent, and confirmed where that is
+// asked for: deliveries overtake confirms, and the count of what is sent.
+func (r *run) published(c counters) bool {
+	o := r.o
+	return o.producers == 0 || c.Published >= o.count && (o.confirm == 0 || c.Confirmed+c.Nacked >= o.count)
 }
 
 // unit says what progress counts, in the singular.

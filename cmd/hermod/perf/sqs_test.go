@@ -2,6 +2,7 @@ package perf
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -40,19 +41,14 @@ func TestSQSDialsAgain(t *testing.T) {
 	host := s.Listener.Addr().String()
 	for _, mode := range []string{"send", "round", "drain"} {
 		o := sqsOptionsFor(t, host, mode)
-		for try := 1; ; try *= 2 { // a busy machine may let nothing happen in a short time: then longer
-			o.duration = time.Duration(try) * 50 * time.Millisecond
+		untilSeen(t, func(d time.Duration) (*sqsResult, error) {
+			o.duration = d
 			r, err := runSQS(t.Context(), o)
 			if err != nil {
-				t.Fatalf("%s: %v", mode, err)
+				return nil, fmt.Errorf("%s: %w", mode, err)
 			}
-			if r.Messages > 0 {
-				break
-			}
-			if try > 500 {
-				t.Fatalf("%s: no messages", mode)
-			}
-		}
+			return r, nil
+		}, func(r *sqsResult) bool { return r.Messages > 0 })
 	}
 }
 

@@ -3,6 +3,7 @@ package perf
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -58,23 +59,17 @@ func TestSTOMPRuns(t *testing.T) {
 		if err := o.validate(); err != nil {
 			t.Fatal(err)
 		}
-		// A busy machine may let nothing happen in a short time: then longer.
-		var res *loadResult
-		for ; o.duration < 5*time.Second; o.duration *= 3 {
+		res := untilSeen(t, func(d time.Duration) (*loadResult, error) {
+			o.duration = d
 			r, err := runSTOMP(context.Background(), o)
 			if err != nil {
-				t.Fatalf("%s: %v", name, err)
+				return nil, fmt.Errorf("%s: %w", name, err)
 			}
-			if res = r.(*loadResult); res.Messages.Published > 0 && res.DeliveryLatency != nil && (res.ConfirmLatency != nil || !o.receipts) {
-				break
-			}
-		}
-		if res.Messages.Published == 0 || res.Messages.Delivered == 0 || res.DeliveryLatency == nil {
-			t.Errorf("%s: %+v", name, res)
-		}
-		if o.receipts && (res.Messages.Confirmed == 0 || res.ConfirmLatency == nil) {
-			t.Errorf("%s: %+v", name, res)
-		}
+			return r.(*loadResult), nil
+		}, func(r *loadResult) bool {
+			return r.Messages.Published > 0 && r.Messages.Delivered > 0 && r.DeliveryLatency != nil &&
+				(!o.receipts || r.Messages.Confirmed > 0 && r.ConfirmLatency != nil)
+		})
 		var out bytes.Buffer
 		res.writeText(&out)
 		if !strings.Contains(out.String(), "delivered") {
