@@ -332,6 +332,12 @@ func (c *courier) giveUp(p parcel, key string, sub *subscription, topic *topic, 
 		return false
 	}
 	c.postpone(p, key, s.opt.Parked)
+	if why.code == codeNoQueue {
+		// The queue may have come while this attempt was failing.
+		if _, _, gone := s.target(sub.Endpoint, topic); gone == nil {
+			c.hurry()
+		}
+	}
 	return true
 }
 

@@ -416,4 +416,26 @@ func TestSNS38_QueueDeleted(t *testing.T) {
 			t.Fatalf("message %s, want %d: the order is lost", e.Message, i)
 		}
 	}
+	// A queue that comes back gets what waited for it in order, too.
+	back, bq := w.topic("FifoTopic", "true"), w.queue("FifoQueue", "true")
+	w.subscribe(back, "sqs", bq.arn, "RawMessageDelivery", "true")
+	_, err = w.queues.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: &bq.url})
+	w.must(err)
+	for i := range 30 {
+		w.publish(back, fmt.Sprint(i), group(fmt.Sprint("g", i%2), fmt.Sprint("d", i)))
+	}
+	name = bq.arn[strings.LastIndexByte(bq.arn, ':')+1:]
+	w.eventually("the queue can be made again", func() bool {
+		_, err := w.queues.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: &name, Attributes: map[string]string{"FifoQueue": "true"}})
+		return err == nil
+	})
+	next := map[string]int{"g0": 0, "g1": 1}
+	for range 30 {
+		m := w.receive(bq)
+		g := m.Attributes["MessageGroupId"]
+		if *m.Body != fmt.Sprint(next[g]) {
+			t.Fatalf("group %s: message %s, want %d: the order is lost", g, *m.Body, next[g])
+		}
+		next[g] += 2
+	}
 }
