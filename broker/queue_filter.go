@@ -78,9 +78,11 @@ func (q *Queue) consumerWanting(e *entry) (sub *Subscription, shared, wanted boo
 		if *owner != nil && (*owner).accepts(e) {
 			return q.consumers.take(*owner)
 		}
-		if sub, shared, wanted = q.consumers.pickFor(e); sub != nil && *owner == nil {
-			*owner = sub
+		if *owner != nil {
+			break
 		}
+		sub, shared, wanted = q.consumers.pickFree(e)
+		assign(owner, sub)
 		return sub, shared, wanted
 	}
 	return q.consumers.pickFor(e)
@@ -114,12 +116,49 @@ func (c *consumers) pickFor(e *entry) (sub *Subscription, shared, wanted bool) {
 			c.unlist(sub)
 		}
 	}
+	return nil, false, c.wantLater(e)
+}
+
+// wantLater reports whether a subscription that can take nothing now wants an
+// entry.
+func (c *consumers) wantLater(e *entry) bool {
 	for _, sub := range c.list {
 		if !sub.listed && sub.accepts(e) {
-			return nil, false, true
+			return true
 		}
 	}
-	return nil, false, false
+	return false
+}
+
+// pickFree is pickFor for the first message of a group: among those of the same
+// priority it chooses who has the fewest groups, the round decides between
+// equals. So late consumers get their share of new groups.
+func (c *consumers) pickFree(e *entry) (sub *Subscription, shared, wanted bool) {
+	for i := range c.rings {
+		r := &c.rings[i]
+		for sub := r.idlest(e); sub != nil; sub = r.idlest(e) {
+			if shared, ok := sub.able(); ok {
+				r.next = sub.next
+				return sub, shared, true
+			}
+			c.unlist(sub)
+		}
+	}
+	return nil, false, c.wantLater(e)
+}
+
+// idlest is the subscription in the ring that wants an entry and has the fewest
+// groups, nil if none wants it.
+func (r *ring) idlest(e *entry) (idlest *Subscription) {
+	for sub := r.next; sub != nil; sub = sub.next {
+		if (idlest == nil || sub.groups < idlest.groups) && sub.accepts(e) {
+			idlest = sub
+		}
+		if sub.next == r.next {
+			break
+		}
+	}
+	return idlest
 }
 
 // listed counts the subscriptions in the ring.
