@@ -1,6 +1,7 @@
 package openwire
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -301,6 +302,24 @@ func TestBrowser(t *testing.T) {
 	}
 	if ready, out := w.depth("q"); ready != 2 || out != 1 {
 		t.Errorf("%d and %d", ready, out)
+	}
+}
+
+// TestDurableSubscriptionAnewWithNoLocal: OW-47, OW-48. A durable subscription that is
+// opened with another noLocal is another one, and empty.
+func TestDurableSubscriptionAnewWithNoLocal(t *testing.T) {
+	w := newWorld(t, Options{})
+	topic := wire.Destination{Kind: wire.TypeTopic, Name: "t"}
+	other := w.open("other", nil)
+	for i, noLocal := range []bool{false, true, true, false} {
+		c := w.open(fmt.Sprint("c", i), func(x *wire.ConnectionInfo) { x.ClientID = "client" })
+		c.consume(1, topic, func(x *wire.ConsumerInfo) { x.SubscriptionName, x.NoLocal = "s", noLocal })
+		if i == 2 {
+			c.receive("1") // the same one
+		}
+		c.quiet()
+		c.call(&wire.RemoveInfo{ObjectID: c.id, LastDeliveredSequenceID: -1})
+		other.send(topic, fmt.Sprint(i))
 	}
 }
 
