@@ -390,7 +390,7 @@ func (c *conn) publishList(p *producer, m *wire.Message, ref uint64) (broker.Pub
 		pubs[0].Facts = p.remember(c.server, m.MessageID.ProducerSequenceID, c.turn.Now)
 	}
 	res, err := c.session.PublishAll(&c.turn, pubs, ref)
-	if err == nil && c.watched(toldDelivered|toldNoConsumer) && (res.Routed || d.Kind != wire.TypeTempQueue) {
+	if err == nil && c.watched(toldDelivered|toldNoConsumer) {
 		for _, pub := range pubs {
 			d := queueOf(pub.Msg.RoutingKey)
 			if pub.Exchange != "" {
