@@ -136,6 +136,11 @@ func (q *Queue) deadLetter(t *Turn, cfg *QueueConfig, dead []corpse) {
 	q.eng.routes.Put(rt)
 }
 
+// Burying reports whether dead letters of the queue are on their way to the
+// store: what the caller appends to it now is durable after them. Those that
+// another goroutine has yet to append are not reported for sure.
+func (q *Queue) Burying() bool { return q.burials.Load() > 0 }
+
 // deadLetterOne adds one message to a plan. Without an exchange, or when
 // nothing matches, it is dropped.
 func (q *Queue) deadLetterOne(t *Turn, cfg *QueueConfig, p *plan, rt *routing, c *corpse) {

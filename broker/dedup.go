@@ -123,7 +123,7 @@ func (q *Queue) forgetIDs(t *Turn, n int) {
 	}
 }
 
-// forgetAllIDs is for a queue that ends.
+// forgetAllIDs is for a queue that ends or is cleared.
 func (q *Queue) forgetAllIDs() {
 	d := &q.dedup
 	for _, e := range d.order[d.head:] {

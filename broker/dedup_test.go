@@ -64,7 +64,8 @@ func TestDeduplicationSurvivesRestart(t *testing.T) {
 	}
 }
 
-// The store forgets ids when their window is over or their queue is gone.
+// The store forgets ids when their window is over or their queue is gone or
+// cleared.
 func TestDeduplicationIsForgotten(t *testing.T) {
 	w := newWorld(t)
 	declare(t, w, "q", true, windowOf(1000))
@@ -78,6 +79,15 @@ func TestDeduplicationIsForgotten(t *testing.T) {
 	w.Advance(2500)
 	if n := dedupFacts(t, w); n != 0 {
 		t.Errorf("%d ids after the window", n)
+	}
+	for range 2 {
+		publish(t, w, c.Session, "q", "m", dedup("1"), persistent)
+		w.Store.Commit(w.Turn, -1)
+		q := w.VHost().Queue("q")
+		q.Clear(w.Turn, nil)
+		if s := q.Stats(); s.Duplicates != 0 || dedupFacts(t, w) != 0 {
+			t.Errorf("%d ids of a queue that was cleared: %+v", dedupFacts(t, w), s)
+		}
 	}
 	publish(t, w, c.Session, "q", "m", dedup("1"), persistent)
 	w.Store.Commit(w.Turn, -1)

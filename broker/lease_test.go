@@ -160,6 +160,34 @@ func TestStaleHandlesStayStale(t *testing.T) {
 	}
 }
 
+// A lease is over when its time is, not when the next tick comes.
+func TestLeasesEndBetweenTicks(t *testing.T) {
+	w, q := lent(t, 1, true)
+	for _, use := range []func(x broker.Token){
+		func(x broker.Token) {
+			if ok := remove(w, q, true, x); ok[0] {
+				t.Error("the handle deletes")
+			}
+		},
+		func(x broker.Token) {
+			if got := q.Extend(w.Turn, x, w.Turn.Now+1_000, true); got != broker.StaleLease {
+				t.Errorf("the handle extends: %v", got)
+			}
+		},
+		func(broker.Token) {},
+	} {
+		x := token(lend(t, w, q, 1, 1_000)[0])
+		w.Turn.Now += 1_000
+		use(x)
+	}
+	if s := q.Stats(); s.Unsettled != 1 {
+		t.Fatalf("%+v", s)
+	}
+	if list := lend(t, w, q, 1, 1_000); list[0].Count != 3 {
+		t.Errorf("received %d times before", list[0].Count)
+	}
+}
+
 // A deadline that passed while the broker was down is over at once, and the
 // count knows.
 func TestDeadlinesPassWhileDown(t *testing.T) {

@@ -96,6 +96,7 @@ func (q *Queue) Take(t *Turn, o ReceiveOptions, buf []Taken) (list []Taken, full
 // take is Take under the lock.
 func (q *Queue) take(t *Turn, o ReceiveOptions, buf []Taken) (list []Taken, full bool) {
 	q.lastUsed = t.Now
+	q.lapseDue(t)
 	q.batch++
 	x := q.groups.index
 	if q.groups.on {
@@ -280,6 +281,9 @@ type Token struct {
 func (q *Queue) RemoveAll(t *Turn, list []Token, strict bool, ok []bool, done func(t *Turn)) {
 	q.mu.Lock()
 	q.lastUsed = t.Now
+	if strict {
+		q.lapseDue(t)
+	}
 	some := false
 	for i, x := range list {
 		ok[i] = false
@@ -432,6 +436,9 @@ func (q *Queue) extend(t *Turn, x Token, deadline int64, strict bool) Extension 
 	if q.closed || q.stream != nil || int(x.Place.Level) >= len(q.lanes) {
 		return NoMessage
 	}
+	if strict {
+		q.lapseDue(t)
+	}
 	i, p := q.held(x)
 	if p == nil && strict {
 		return StaleLease
@@ -494,7 +501,8 @@ func (q *Queue) broughtBack(e *entry) {
 	}
 }
 
-// Clear drops everything: ready, delayed and leased messages.
+// Clear drops everything: ready, delayed and leased messages, and the ids that
+// deduplication remembers.
 func (q *Queue) Clear(t *Turn, done func(t *Turn)) {
 	q.mu.Lock()
 	if q.stream == nil && !q.closed {
@@ -508,6 +516,7 @@ func (q *Queue) Clear(t *Turn, done func(t *Turn)) {
 			}
 		}
 		q.clearDelayed()
+		q.forgetAllIDs()
 		if q.groups.index != nil {
 			q.groups.index.emptied()
 		}

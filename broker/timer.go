@@ -124,6 +124,14 @@ func (q *Queue) lapse(t *Turn) {
 	q.putBack()
 }
 
+// lapseDue is lapse for who asks between two ticks: what ran out has run out.
+// The tick that comes tells those who wait.
+func (q *Queue) lapseDue(t *Turn) {
+	if q.deadlines.len() > 0 && q.deadlines.first() <= t.Now {
+		q.lapse(t)
+	}
+}
+
 func (q *Queue) tickCold(t *Turn, l *lane) {
 	if l.retry != 0 && l.retry <= t.Now {
 		l.retry = 0

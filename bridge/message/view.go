@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+	"unicode"
 	"unsafe"
 
 	"github.com/hermodmq/hermod/bridge/aws"
@@ -171,7 +172,8 @@ func plain(v broker.Value, depth int) any {
 }
 
 // CheckName returns what is wrong with the name of an attribute, "" if
-// nothing.
+// nothing. SQS takes letters and digits of every script, though its
+// documentation has those of ASCII only.
 func CheckName(name string) string {
 	switch {
 	case name == "" || len(name) > 256:
@@ -179,9 +181,8 @@ func CheckName(name string) string {
 	case name[0] == '.' || name[len(name)-1] == '.' || strings.Contains(name, ".."):
 		return "dots"
 	}
-	for i := range len(name) {
-		c := name[i]
-		if !(c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '-' || c == '.') {
+	for _, c := range name {
+		if c != '_' && c != '-' && c != '.' && !unicode.IsLetter(c) && !unicode.IsDigit(c) {
 			return "characters"
 		}
 	}

@@ -303,6 +303,9 @@ func (s *Service) listQueues(r *request, _ *queue, caller *endpoint.Caller) {
 	}
 	w := r.writer(256 + 96*len(urls))
 	w.texts("QueueUrls", "QueueUrl", urls)
+	if next == "" {
+		w.absent("NextToken")
+	}
 	w.optional("NextToken", next)
 	r.finish(r.Turn, w)
 }

@@ -77,7 +77,9 @@ var (
 	errDeletedRecently = batchError("QueueDeletedRecently", "You must wait 60 seconds after deleting a queue before you can create another with the same name.")
 	errContents        = modelled(400, "InvalidMessageContents", "InvalidMessageContents",
 		"Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF")
-	errBatchIDs   = batchError("InvalidBatchEntryId", "A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most 80 letters long.")
+	errBatchIDs    = batchError("InvalidBatchEntryId", "A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most 80 letters long.")
+	errEncryptions = modelled(400, "InvalidAttributeName", "InvalidAttributeName",
+		"You can use one type of server-side encryption (SSE) at one time. You can either enable KMS SSE or SQS SSE.")
 	errOverLimit  = modelled(403, "OverLimit", "OverLimit", "Too many messages in flight.")
 	errThrottled  = modelled(403, "RequestThrottled", "RequestThrottled", "The broker is short of memory or disk space. Try again later.")
 	errNoDedup    = invalidParameter("The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly")

@@ -242,13 +242,13 @@ func (in *input) decodeForm(f aws.Form) (count int) {
 		destinationArn: f.Get("DestinationArn"), attempt: formText(f, "ReceiveRequestAttemptId"),
 		maxResults: formNumber(f, "MaxResults"), max: formNumber(f, "MaxNumberOfMessages"), wait: formNumber(f, "WaitTimeSeconds"),
 		rate:    formNumber(f, "MaxNumberOfMessagesPerSecond"),
-		tagKeys: f.List("TagKey"), names: f.List("AttributeName"), systemNames: f.List("MessageSystemAttributeName"),
-		attributeNames: f.List("MessageAttributeName"), accounts: f.List("AWSAccountId"), actions_: f.List("ActionName"),
+		tagKeys: f.List(named(f, "TagKey")), names: f.List(named(f, "AttributeName")), systemNames: f.List(named(f, "MessageSystemAttributeName")),
+		attributeNames: f.List(named(f, "MessageAttributeName")), accounts: f.List(named(f, "AWSAccountId")), actions_: f.List("ActionName"),
 	}
-	for _, p := range f.Map("Attribute", "Name", "Value") {
+	for _, p := range f.Map(named(f, "Attribute"), "Name", "Value") {
 		in.attributes = append(in.attributes, pair(p))
 	}
-	for _, p := range f.Map("Tag", "Key", "Value") {
+	for _, p := range f.Map(named(f, "Tag"), "Key", "Value") {
 		in.tags = append(in.tags, pair(p))
 	}
 	if name, ok := f.Lookup("Attribute.Name"); ok && in.attributes == nil {
@@ -264,6 +264,17 @@ func (in *input) decodeForm(f aws.Form) (count int) {
 		}
 	}
 	return count
+}
+
+// named is the name under which a list or map of a Query request comes: that of
+// its elements, which the service documents, or its own, in the plural, which
+// the service takes as well: old SDKs for Java and templates of API gateways
+// send it.
+func named(f aws.Form, element string) string {
+	if !f.Has(element) && f.Has(element+"s") {
+		return element + "s"
+	}
+	return element
 }
 
 func formText(f aws.Form, name string) text {
@@ -291,7 +302,7 @@ func formEntry(f aws.Form, prefix string) entry {
 }
 
 func formAttributes(f aws.Form, prefix string) (list []attribute) {
-	for _, name := range f.Items(prefix) {
+	for _, name := range f.Items(named(f, prefix)) {
 		a := attribute{name: f.Get(name + ".Name"), kind: f.Get(name + ".Value.DataType")}
 		if v, ok := f.Lookup(name + ".Value.StringValue"); ok {
 			a.value, a.text = []byte(v), true

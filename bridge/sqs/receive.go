@@ -111,7 +111,7 @@ func (s *Service) parseReceive(r *request, q *queue) (*receiving, int, *aws.Erro
 	}
 	for _, name := range in.attributeNames {
 		switch prefix, ok := strings.CutSuffix(name, ".*"); {
-		case name == "All" || name == ".*":
+		case name == "All" || name == "*" || name == ".*":
 			x.want.all = true
 		case ok:
 			x.want.prefixes = append(x.want.prefixes, strings.Clone(prefix))
@@ -185,14 +185,19 @@ func (x *receiving) giveBack() {
 }
 
 // settle answers a short poll that found nothing in memory: the store may be
-// reading, and AWS clients would take an empty answer for an empty queue.
+// reading, and AWS clients would take an empty answer for an empty queue. What
+// the poll found too often received is in the dead-letter queue before the
+// answer comes: there is who looks for it at once.
 func (x *receiving) settle(t *broker.Turn) {
 	ready, _, _ := x.queue.core.Counts()
-	if ready == 0 {
+	switch {
+	case ready > 0:
+		x.request.service.park(x, t.Now+shortPoll)
+	case x.queue.core.Burying():
+		x.request.service.endpoint.Core().StoreFacts(nil, func(t *broker.Turn) { x.answer(t, nil) })
+	default:
 		x.answer(t, nil)
-		return
 	}
-	x.request.service.park(x, t.Now+shortPoll)
 }
 
 // shortPoll is how long, in ms, a poll without waiting time waits for messages
@@ -222,6 +227,8 @@ func (x *receiving) render(list []broker.Taken) *writer {
 	w := r.writer(size)
 	if len(list) > 0 {
 		w.list("Messages", "Message", len(list), func(i int) { x.write(w, &list[i]) })
+	} else {
+		w.absent("Messages")
 	}
 	return w
 }
@@ -239,6 +246,8 @@ func (x *receiving) write(w *writer, m *broker.Taken) {
 	}
 	if x.want.system != 0 {
 		w.pairs("Attributes", "Attribute", "Name", "Value", x.system(m, &v))
+	} else {
+		w.absent("Attributes")
 	}
 	body := unsafe.String(unsafe.SliceData(v.Body), len(v.Body))
 	w.text("Body", body)
@@ -246,6 +255,9 @@ func (x *receiving) write(w *writer, m *broker.Taken) {
 	if shown := x.shown(v.Attributes); len(shown) > 0 {
 		w.text("MD5OfMessageAttributes", message.MD5OfAttributes(shown))
 		w.messageAttributes(shown)
+	} else {
+		w.absent("MD5OfMessageAttributes")
+		w.absent("MessageAttributes")
 	}
 	w.uuid("MessageId", v.ID)
 	h := handle{queue: q.core.ID(), token: broker.Token{Lease: m.Lease, Place: m.Place, Since: m.Since}}
@@ -281,7 +293,7 @@ func (x *receiving) system(m *broker.Taken, v *message.View) []pair {
 		case "SentTimestamp":
 			value = strconv.FormatInt(m.Msg.Received, 10)
 		case "ApproximateReceiveCount":
-			value = strconv.FormatUint(uint64(m.Count)+1, 10)
+			value = strconv.FormatUint(x.queue.received(m.Msg)+uint64(m.Count)+1, 10)
 		case "ApproximateFirstReceiveTimestamp":
 			value = strconv.FormatInt(m.First, 10)
 		case "SequenceNumber":
@@ -301,6 +313,24 @@ func (x *receiving) system(m *broker.Taken, v *message.View) []pair {
 		}
 	}
 	return list
+}
+
+// received is how often a message was received in the queues that gave it up
+// for that: each did so after as many receives as it allows.
+func (q *queue) received(m *broker.Message) (n uint64) {
+	if m.Notes == nil {
+		return 0
+	}
+	for i := range m.Notes.Deaths {
+		d := &m.Notes.Deaths[i]
+		if d.Reason != broker.DeathDeliveryLimit {
+			continue
+		}
+		if from := q.core.VHost().Queue(d.Queue); from != nil {
+			n += uint64(d.Count) * uint64(from.Config().DeliveryLimit+1)
+		}
+	}
+	return n
 }
 
 // noted are the system attributes that the broker keeps beside a message.
@@ -342,7 +372,7 @@ func (x *receiving) shown(list []message.Attribute) []message.Attribute {
 	}
 	var out []message.Attribute
 	for _, a := range list {
-		if slices.Contains(w.names, a.Name) || slices.ContainsFunc(w.prefixes, func(p string) bool { return a.Name == p || strings.HasPrefix(a.Name, p+".") }) {
+		if slices.Contains(w.names, a.Name) || slices.ContainsFunc(w.prefixes, func(p string) bool { return strings.HasPrefix(a.Name, p) }) {
 			out = append(out, a)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"unicode/utf8"
 	"unsafe"
 
 	"github.com/hermodmq/hermod/bridge/aws"
@@ -223,11 +224,22 @@ func checkAttribute(a *attribute) *aws.Error {
 	case len(a.value) == 0:
 		return invalidParameter(name + " must contain a non-empty value of type '" + wordOf(base) + "'.")
 	case base != "Binary" && !aws.LegalText(string(a.value)):
-		return errContents
+		return invalidParameter("Invalid binary character '" + illegalCharacter(string(a.value)) + "' was found in the message attribute '" + a.name +
+			"' value, the set of allowed characters is #x9 | #xA | #xD | [#x20-#xD7FF] | [#xE000-#xFFFD] | [#x10000-#x10FFFF]")
 	case base == "Number" && !isNumber(string(a.value)):
 		return invalidParameter("Can't cast the value of message (user) attribute '" + a.name + "' to a number.")
 	}
 	return nil
+}
+
+// illegalCharacter names the first character of a text that is not legal.
+func illegalCharacter(s string) string {
+	for i, c := range s {
+		if n := utf8.RuneLen(c); c != utf8.RuneError && !aws.LegalText(s[i:i+n]) {
+			return "#x" + strconv.FormatInt(int64(c), 16)
+		}
+	}
+	return "#xd800" // half a pair, which has no form in UTF-8
 }
 
 // wordOf is the kind of value a type has.

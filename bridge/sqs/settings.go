@@ -20,7 +20,7 @@ type settings struct {
 	MaxSize    int    `json:"max_size"` // bytes
 	Wait       int    `json:"wait,omitempty"`
 	Policy     string `json:"policy,omitempty"`
-	Redrive    string `json:"redrive,omitempty"` // as it was set
+	Redrive    string `json:"redrive,omitempty"` // in the form in which it is shown
 	Allow      string `json:"allow,omitempty"`
 	KMS        string `json:"kms,omitempty"`
 	KMSReuse   int    `json:"kms_reuse"`
@@ -79,10 +79,16 @@ var numeric = map[string]struct {
 
 // apply changes s by attributes. create says that the queue is new.
 func (s *settings) apply(list []pair, create bool) *aws.Error {
+	key, managed := false, false
 	for _, p := range list {
 		if err := s.applyOne(p, create); err != nil {
 			return err
 		}
+		key = key || p.Name == "KmsMasterKeyId" && p.Value != ""
+		managed = managed || p.Name == "SqsManagedSseEnabled" && s.SSE
+	}
+	if key && managed {
+		return errEncryptions
 	}
 	if s.Throughput == "perMessageGroupId" && s.Scope != "messageGroup" {
 		return badAttribute("FifoThroughputLimit", "perMessageGroupId needs DeduplicationScope messageGroup.")
@@ -221,7 +227,8 @@ func (s *settings) setRedrive(v string) *aws.Error {
 	if a, _, ok := aws.ParseARN(*raw.Target); !ok || a.Service != "sqs" {
 		return bad("Invalid value for deadLetterTargetArn.")
 	}
-	s.Redrive, s.redrive = strings.Clone(v), redrivePolicy{*raw.Target, n}
+	s.redrive = redrivePolicy{strings.Clone(*raw.Target), n}
+	s.Redrive = string(append(aws.AppendJSONString([]byte(`{"deadLetterTargetArn":`), *raw.Target), `,"maxReceiveCount":`+strconv.Itoa(n)+`}`...))
 	return nil
 }
 

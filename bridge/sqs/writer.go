@@ -21,6 +21,7 @@ type writer struct {
 	action   string
 	comma    bool
 	output   bool // the action has one
+	start    int  // where the members of the output begin
 }
 
 // writers are released ones with their buffers.
@@ -58,6 +59,7 @@ func newWriter(p aws.Protocol, action string, output bool, size int) *writer {
 			w.open(action + "Result")
 		}
 	}
+	w.start = len(w.b)
 	return w
 }
 
@@ -74,7 +76,10 @@ func (w *writer) end(requestID string) []byte {
 		}
 		w.b = append(append(append(w.b, `"ResponseMetadata":{"RequestId":"`...), requestID...), `"}}}`...)
 	default:
-		if w.output {
+		switch {
+		case w.output && len(w.b) == w.start: // there are clients that look for this form
+			w.b = append(w.b[:w.start-1], "/>"...)
+		case w.output:
 			w.shut(w.action + "Result")
 		}
 		w.b = append(append(append(w.b, "<ResponseMetadata><RequestId>"...), requestID...), "</RequestId></ResponseMetadata></"...)
@@ -150,6 +155,26 @@ func (w *writer) number(name string, n int64) { w.raw(name, strconv.FormatInt(n,
 
 func (w *writer) truth(name string, v bool) { w.raw(name, strconv.FormatBool(v)) }
 
+// queryNames are the names of lists in the JSON of the Query protocol, where
+// they differ from those of AWS JSON.
+var queryNames = map[string]string{"Messages": "messages", "QueueUrls": "queueUrls"}
+
+// listKey begins a list in JSON.
+func (w *writer) listKey(name string) {
+	if other, ok := queryNames[name]; ok && w.protocol == aws.QueryJSON {
+		name = other
+	}
+	w.key(name)
+}
+
+// absent tells that there is no such member, where the protocol tells that.
+func (w *writer) absent(name string) {
+	if w.protocol == aws.QueryJSON {
+		w.listKey(name)
+		w.b = append(w.b, "null"...)
+	}
+}
+
 // list writes n objects: under name in JSON, each as element in XML.
 func (w *writer) list(name, element string, n int, f func(i int)) {
 	if w.xml() {
@@ -160,7 +185,7 @@ func (w *writer) list(name, element string, n int, f func(i int)) {
 		}
 		return
 	}
-	w.key(name)
+	w.listKey(name)
 	w.b = append(w.b, '[')
 	for i := range n {
 		if i > 0 {
@@ -175,9 +200,10 @@ func (w *writer) list(name, element string, n int, f func(i int)) {
 	w.comma = true
 }
 
-// texts writes a list of strings; nothing if it is empty.
+// texts writes a list of strings; none if it is empty.
 func (w *writer) texts(name, element string, list []string) {
 	if len(list) == 0 {
+		w.absent(name)
 		return
 	}
 	if w.xml() {
@@ -186,7 +212,7 @@ func (w *writer) texts(name, element string, list []string) {
 		}
 		return
 	}
-	w.key(name)
+	w.listKey(name)
 	w.b = append(w.b, '[')
 	for i, s := range list {
 		if i > 0 {
@@ -197,10 +223,11 @@ func (w *writer) texts(name, element string, list []string) {
 	w.b = append(w.b, ']')
 }
 
-// pairs writes a map of strings; nothing if it is empty.
+// pairs writes a map of strings; none if it is empty.
 func (w *writer) pairs(name, element, key, value string, list []pair) {
 	switch {
 	case len(list) == 0:
+		w.absent(name)
 	case w.protocol == aws.JSON:
 		w.key(name)
 		w.b = append(w.b, '{')

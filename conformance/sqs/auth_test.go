@@ -286,6 +286,54 @@ func TestSQS62_QueuePath(t *testing.T) {
 }
 
 // SQS-63: other addresses of the same queue.
+// SQS-62: lists and maps under the names of their members, as old SDKs for Java
+// send them.
+func TestSQS62_Plurals(t *testing.T) {
+	w := open(t)
+	name := unique()
+	w.query("/", "Action", "CreateQueue", "QueueName", name, "Attributes.1.Name", "VisibilityTimeout", "Attributes.1.Value", "7", "Tags.1.Key", "k", "Tags.1.Value", "v").
+		has(t, 200, "<QueueUrl>")
+	u := w.queueCalled(name, nil) // for what comes after it
+	w.query("/", "Action", "GetQueueAttributes", "QueueUrl", u, "AttributeNames.1", "VisibilityTimeout").has(t, 200, "<Name>VisibilityTimeout</Name><Value>7</Value>")
+	w.query("/", "Action", "SetQueueAttributes", "QueueUrl", u, "Attributes.1.Name", "DelaySeconds", "Attributes.1.Value", "0").has(t, 200)
+	w.query("/", "Action", "ListQueueTags", "QueueUrl", u).has(t, 200, "<Key>k</Key><Value>v</Value>")
+	w.query("/", "Action", "TagQueue", "QueueUrl", u, "Tags.1.Key", "a", "Tags.1.Value", "b").has(t, 200)
+	w.query("/", "Action", "UntagQueue", "QueueUrl", u, "TagKeys.1", "k").has(t, 200)
+	if a := w.query("/", "Action", "ListQueueTags", "QueueUrl", u); strings.Contains(a.body, "<Key>k</Key>") || !strings.Contains(a.body, "<Key>a</Key><Value>b</Value>") {
+		t.Errorf("%v", a)
+	}
+	w.query("/", "Action", "SendMessage", "QueueUrl", u, "MessageBody", "x", "MessageAttributes.1.Name", "one", "MessageAttributes.1.Value.DataType", "String",
+		"MessageAttributes.1.Value.StringValue", "1").has(t, 200, "<MD5OfMessageAttributes>"+digest("one", "String", "1")+"<")
+	w.query("/", "Action", "SendMessageBatch", "QueueUrl", u, "SendMessageBatchRequestEntry.1.Id", "a", "SendMessageBatchRequestEntry.1.MessageBody", "y",
+		"SendMessageBatchRequestEntry.1.MessageAttributes.1.Name", "two", "SendMessageBatchRequestEntry.1.MessageAttributes.1.Value.DataType", "String",
+		"SendMessageBatchRequestEntry.1.MessageAttributes.1.Value.StringValue", "2").has(t, 200, "<MD5OfMessageAttributes>"+digest("two", "String", "2")+"<")
+	w.query("/", "Action", "ReceiveMessage", "QueueUrl", u, "MaxNumberOfMessages", "10", "MessageAttributeNames.1", "one", "AttributeNames.1", "SenderId").
+		has(t, 200, "<Name>one</Name>", "<Name>SenderId</Name>")
+}
+
+// SQS-62: results without members, and the JSON that the Query protocol answers
+// with when it is asked for it.
+func TestSQS62_Forms(t *testing.T) {
+	w := open(t)
+	u := w.queue()
+	for action, params := range map[string][]string{
+		"ReceiveMessage": nil, "ListQueueTags": nil, "GetQueueAttributes": {"AttributeName.1", "Policy"}, "ListDeadLetterSourceQueues": nil,
+	} {
+		params := append([]string{"Action", action, "QueueUrl", u}, params...)
+		w.query("/", params...).has(t, 200, "<"+action+"Result/><ResponseMetadata>")
+	}
+	w.query("/", "Action", "ListQueues", "QueueNamePrefix", "none-begins-so").has(t, 200, "<ListQueuesResult/>")
+	json := func(params ...string) answer {
+		return w.form(root, "GET", "/", map[string]string{"Accept": "application/json"}, params...)
+	}
+	json("Action", "ReceiveMessage", "QueueUrl", u).has(t, 200, `{"ReceiveMessageResponse":{"ReceiveMessageResult":{"messages":null},"ResponseMetadata":`)
+	json("Action", "ListQueues", "QueueNamePrefix", "none-begins-so").has(t, 200, `{"ListQueuesResponse":{"ListQueuesResult":{"queueUrls":null,"NextToken":null},"ResponseMetadata":`)
+	json("Action", "ListQueues", "QueueNamePrefix", nameOf(u)).has(t, 200, `"queueUrls":["`+u+`"]`)
+	w.send(u, "x")
+	json("Action", "ReceiveMessage", "QueueUrl", u, "VisibilityTimeout", "0").has(t, 200, `"messages":[{"Attributes":null,"Body":"x","MD5OfBody":"`,
+		`","MD5OfMessageAttributes":null,"MessageAttributes":null,"MessageId":"`)
+}
+
 func TestSQS63_Addresses(t *testing.T) {
 	w := open(t)
 	u := w.queue()

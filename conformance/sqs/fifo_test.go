@@ -343,6 +343,23 @@ func TestSQS42_Deduplication(t *testing.T) {
 }
 
 // SQS-43: the scope of deduplication is that of the creation.
+func TestSQS42_PurgeForgets(t *testing.T) {
+	w := open(t)
+	url := w.fifo()
+	first := w.send(url, "one", group("g", "id"))
+	w.purge(url)
+	second := w.send(url, "two", group("g", "id"))
+	if *first.MessageId == *second.MessageId {
+		t.Errorf("the message after the purge counts as that before it")
+	}
+	if third := w.send(url, "three", group("g", "id")); *third.MessageId != *second.MessageId {
+		t.Errorf("the one after that does not")
+	}
+	if got := bodies(w.collect(url, 1)); got != "two" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestSQS43_Scope(t *testing.T) {
 	w := open(t)
 	for _, scope := range []string{"queue", "messageGroup"} {

@@ -327,6 +327,14 @@ func (w *world) remove(url string, m types.Message) error {
 	return err
 }
 
+// purge empties a queue.
+func (w *world) purge(url string) {
+	w.Helper()
+	if _, err := w.PurgeQueue(ctx(), &sqs.PurgeQueueInput{QueueUrl: &url}); err != nil {
+		w.Fatal(err)
+	}
+}
+
 func (w *world) change(url string, m types.Message, seconds int32) error {
 	_, err := w.ChangeMessageVisibility(ctx(), &sqs.ChangeMessageVisibilityInput{QueueUrl: &url, ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: seconds})
 	return err

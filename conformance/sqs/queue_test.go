@@ -202,6 +202,14 @@ func TestSQS9_Encryption(t *testing.T) {
 	if key || reuse || got["SqsManagedSseEnabled"] != "false" {
 		t.Errorf("%v", got)
 	}
+	const both = "You can use one type of server-side encryption (SSE) at one time. You can either enable KMS SSE or SQS SSE."
+	refused(t, w.set(url, "KmsMasterKeyId", "k", "SqsManagedSseEnabled", "true"), "InvalidAttributeName", both)
+	name := unique()
+	_, err := w.CreateQueue(ctx(), &sqs.CreateQueueInput{QueueName: &name, Attributes: map[string]string{"KmsMasterKeyId": "k", "SqsManagedSseEnabled": "true"}})
+	refused(t, err, "InvalidAttributeName", both)
+	if err := w.set(url, "KmsMasterKeyId", "k", "SqsManagedSseEnabled", "false"); err != nil {
+		t.Error(err)
+	}
 	if err := w.set(url, "SqsManagedSseEnabled", "true"); err != nil || w.attributes(url, "All")["SqsManagedSseEnabled"] != "true" {
 		t.Errorf("%v", err)
 	}
@@ -368,7 +376,7 @@ func TestSQS50_RedrivePolicy(t *testing.T) {
 	policy := func(target, max string) string {
 		return `{"deadLetterTargetArn":"` + target + `","maxReceiveCount":` + max + `}`
 	}
-	for _, good := range []string{policy(dead, "1"), policy(dead, `"1000"`)} {
+	for _, good := range []string{policy(dead, "1"), policy(dead, "1000")} {
 		if err := w.set(url, "RedrivePolicy", good); err != nil || w.attributes(url, "All")["RedrivePolicy"] != good {
 			t.Errorf("%s: %v", good, err)
 		}
@@ -390,6 +398,28 @@ func TestSQS50_RedrivePolicy(t *testing.T) {
 }
 
 // SQS-53: the dead-letter queue says whose it is.
+// SQS-50: the service shows its own form of what was set.
+func TestSQS50_RedrivePolicyForm(t *testing.T) {
+	w := open(t)
+	dead := w.arnOf(w.queue())
+	want := `{"deadLetterTargetArn":"` + dead + `","maxReceiveCount":5}`
+	set := "{\n  \"maxReceiveCount\": \"5\", \"deadLetterTargetArn\": \"" + dead + "\"\n}"
+	name := unique()
+	url := w.queueCalled(name, map[string]string{"RedrivePolicy": set})
+	if got := w.attributes(url, "RedrivePolicy")["RedrivePolicy"]; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if again := w.queueCalled(name, map[string]string{"RedrivePolicy": want}); again != url {
+		t.Errorf("%s, want %s", again, url)
+	}
+	if err := w.set(url, "RedrivePolicy", strings.Replace(set, "5", "6", 1)); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.attributes(url, "RedrivePolicy")["RedrivePolicy"]; got != strings.Replace(want, ":5}", ":6}", 1) {
+		t.Errorf("%s", got)
+	}
+}
+
 func TestSQS53_RedriveAllowPolicy(t *testing.T) {
 	w := open(t)
 	deadURL := w.queue()

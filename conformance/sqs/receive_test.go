@@ -137,7 +137,8 @@ func TestSQS27_AttributeFilters(t *testing.T) {
 	url := w.queue()
 	w.send(url, "x", with(map[string]types.MessageAttributeValue{"foo": text("1"), "foo.bar": text("2"), "foobar": text("3"), "other": text("4")}))
 	for filter, want := range map[string]string{
-		"All": "foo foo.bar foobar other", ".*": "foo foo.bar foobar other", "foo.*": "foo foo.bar", "foo": "foo", "foobar,other": "foobar other", "none": "", "": "",
+		"All": "foo foo.bar foobar other", ".*": "foo foo.bar foobar other", "*": "foo foo.bar foobar other",
+		"foo.*": "foo foo.bar foobar", "foo..*": "foo.bar", "fo.*,o.*": "foo foo.bar foobar other", "fo*": "", "foo": "foo", "foobar,other": "foobar other", "none": "", "": "",
 	} {
 		var list []string
 		if filter != "" {
@@ -360,6 +361,9 @@ func TestSQS51_DeadLetter(t *testing.T) {
 		t.Errorf("seen a third time")
 	}
 	m := w.collect(deadURL, 1)[0]
+	if n := m.Attributes["ApproximateReceiveCount"]; n != "3" {
+		t.Errorf("the count does not go on: %s", n)
+	}
 	if *m.MessageId != *sent.MessageId || *m.Body != "x" || *m.MessageAttributes["k"].StringValue != "v" ||
 		m.Attributes["DeadLetterQueueSourceArn"] != w.arnOf(url) || m.Attributes["SentTimestamp"] != first.Attributes["SentTimestamp"] {
 		t.Errorf("%+v", m)
@@ -367,6 +371,26 @@ func TestSQS51_DeadLetter(t *testing.T) {
 }
 
 // SQS-51: a delete that comes after the last timeout still counts.
+func TestSQS51_MovedBeforeTheAnswer(t *testing.T) {
+	w := open(t)
+	deadURL := w.queue()
+	url := w.queue("RedrivePolicy", `{"deadLetterTargetArn":"`+w.arnOf(deadURL)+`","maxReceiveCount":1}`)
+	for i := range 20 {
+		w.send(url, fmt.Sprint(i))
+		w.glance(url)
+		if list := w.receive(url, 1); len(list) != 0 {
+			t.Fatalf("%s came again", bodies(list))
+		}
+		list := w.receive(deadURL, 1)
+		if bodies(list) != fmt.Sprint(i) {
+			t.Fatalf("message %d is not in the dead-letter queue: %q", i, bodies(list))
+		}
+		if err := w.remove(deadURL, list[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestSQS51_LateDeleteBeforeMove(t *testing.T) {
 	w := open(t)
 	deadURL := w.queue()

@@ -70,7 +70,8 @@ func TestSQS13_Characters(t *testing.T) {
 		_, err := w.trySend(url, "a"+bad)
 		refused(t, err, "InvalidMessageContents", text)
 		_, err = w.trySend(url, "a", with(map[string]types.MessageAttributeValue{"k": typed("String", bad)}))
-		refused(t, err, "InvalidMessageContents", text)
+		refused(t, err, "InvalidParameterValue", fmt.Sprintf("Invalid binary character '#x%x' was found in the message attribute 'k' value, "+
+			"the set of allowed characters is #x9 | #xA | #xD | [#x20-#xD7FF] | [#xE000-#xFFFD] | [#x10000-#x10FFFF]", []rune(bad)[0]))
 	}
 	w.query("/", "Action", "SendMessage", "QueueUrl", url, "MessageBody", "a\x01").has(t, 400, "<Code>InvalidMessageContents</Code>")
 	w.json("/", "SendMessage", `{"QueueUrl":"`+url+`","MessageBody":"\ud800"}`, nil).has(t, 400, "InvalidMessageContents")
@@ -110,6 +111,7 @@ func TestSQS16_Attributes(t *testing.T) {
 	url := w.queue()
 	for name, v := range map[string]types.MessageAttributeValue{
 		strings.Repeat("n", 257): text("v"), ".a": text("v"), "a.": text("v"), "a..b": text("v"), "AWS.x": text("v"), "amazon.x": text("v"), "a b": text("v"),
+		"a!": text("v"), "a§": text("v"), "a\u00d7": text("v"), "a\U0001f600": text("v"), strings.Repeat("\u00e9", 257): text("v"),
 		"type": typed("Text", "v"), "notype": typed("", "v"), "number": typed("Number", "x"), "mixed": raw("String", []byte("x")), "unset": typed("Binary", "x"),
 	} {
 		_, err := w.trySend(url, "b", with(map[string]types.MessageAttributeValue{name: v}))
@@ -127,6 +129,13 @@ func TestSQS16_Attributes(t *testing.T) {
 	many[strings.Repeat("n", 256)] = many["k9"]
 	delete(many, "k9")
 	w.send(url, "b", with(many))
+	for _, name := range []string{"attr.1øßä", "Größe_2", "名前"} { // not what the documentation says
+		w.purge(url)
+		w.send(url, "b", with(map[string]types.MessageAttributeValue{name: text("v")}))
+		if m := w.collect(url, 1)[0]; aws.ToString(m.MessageAttributes[name].StringValue) != "v" || *m.MD5OfMessageAttributes != digest(name, "String", "v") {
+			t.Errorf("%q: %v", name, m.MessageAttributes)
+		}
+	}
 }
 
 // SQS-17, SQS-18: labels of types and bytes survive, in both protocols.

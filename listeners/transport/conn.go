@@ -11,6 +11,7 @@ type socket interface {
 	Write(p []byte) (int, error)
 	Flush() error // tries to send what is pending
 	OutboundBuffered() int
+	unsent() int      // bytes that have not reached the peer, the kernel's included
 	readable(on bool) // whether input is wanted
 	closeWrite()
 	close() // leads to Conn.closed before it returns
@@ -55,7 +56,7 @@ type Conn struct {
 	index     int       // in loop.conns
 	paused    uint16
 	state     connState
-	flushes   uint8 // times the wait for the last output was renewed
+	renewals  uint8 // of the deadline for the last output
 	again     bool  // tail was left over because of a pause: feed it without new bytes
 	isTouched bool
 	isResumed bool
@@ -363,7 +364,7 @@ func (t *Conn) stillStalled() bool {
 	pending := t.sock.OutboundBuffered() + len(t.out)
 	if t.wasFull && pending <= lowWater {
 		t.wasFull = false
-		if t.state == stateUp {
+		if t.state == stateUp && !t.closeNow {
 			t.touch()
 			t.guard("Drained", t.sess.Drained)
 		}
@@ -406,7 +407,7 @@ func (t *Conn) closeAfterFlush() {
 	}
 	t.state = stateClosing
 	t.deadline = t.loop.time().Add(flushTimeout)
-	t.moved = t.written - uint64(t.sock.OutboundBuffered())
+	t.moved = t.written - uint64(t.sock.unsent())
 	t.touch() // not now: a write can end in Closed, which must not run inside the session's call
 }
 
@@ -420,7 +421,7 @@ func (t *Conn) tryFinish() {
 		}
 	}
 	if t.sock.OutboundBuffered() > 0 {
-		if !t.flushing() {
+		if !t.worthWaiting(t.loop.time(), flushTimeout) {
 			t.sock.close()
 			return
 		}
@@ -428,7 +429,7 @@ func (t *Conn) tryFinish() {
 		return
 	}
 	t.state = stateLingering
-	t.deadline = t.loop.time().Add(lingerTimeout)
+	t.deadline, t.renewals = t.loop.time().Add(lingerTimeout), 0
 	t.release()
 	t.sock.closeWrite()
 	if t.paused != 0 {
@@ -437,19 +438,18 @@ func (t *Conn) tryFinish() {
 	t.finish(t.cause)
 }
 
-// flushing reports whether the last output is worth waiting for: some of it has moved since last asked for, or there is
-// time left. A peer that takes a little now and then is not waited for for ever.
-func (t *Conn) flushing() bool {
-	now := t.loop.time()
+// worthWaiting reports whether the last output is worth waiting for: there is time left, or some of it has reached the
+// peer since this was last asked in vain. A peer that takes a little now and then is not waited for for ever.
+func (t *Conn) worthWaiting(now time.Time, more time.Duration) bool {
 	if !now.After(t.deadline) {
 		return true
 	}
-	moved := t.written - uint64(t.sock.OutboundBuffered())
-	if moved == t.moved || t.flushes == flushRenewals {
+	moved := t.written - uint64(t.sock.unsent())
+	if moved == t.moved || t.renewals == maxRenewals {
 		return false
 	}
-	t.moved, t.deadline = moved, now.Add(flushTimeout)
-	t.flushes++
+	t.moved, t.deadline = moved, now.Add(more)
+	t.renewals++
 	return true
 }
 
@@ -513,7 +513,7 @@ func (t *Conn) tick(now time.Time) {
 			t.kill(ErrHandshakeTimeout)
 		}
 	case stateLingering:
-		if now.After(t.deadline) {
+		if !t.worthWaiting(now, lingerTimeout) {
 			t.kill(nil)
 		}
 	}

@@ -219,6 +219,7 @@ type gnetSocket struct {
 func (s *gnetSocket) Write(p []byte) (int, error) { return s.c.Write(p) }
 func (s *gnetSocket) Flush() error                { return s.c.Flush() }
 func (s *gnetSocket) OutboundBuffered() int       { return s.c.OutboundBuffered() }
+func (s *gnetSocket) unsent() int                 { return s.c.OutboundBuffered() + kernelUnsent(s.c.Fd()) }
 func (s *gnetSocket) close()                      { _ = s.c.EventLoop().Close(s.c) }
 func (s *gnetSocket) closeWrite()                 { _ = unix.Shutdown(s.c.Fd(), unix.SHUT_WR) }
 

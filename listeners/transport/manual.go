@@ -149,6 +149,7 @@ func (s *manualSocket) Flush() error {
 }
 
 func (s *manualSocket) OutboundBuffered() int { return s.pending.Len() }
+func (s *manualSocket) unsent() int           { return s.pending.Len() }
 func (s *manualSocket) readable(on bool)      { s.paused = !on }
 
 func (s *manualSocket) closeWrite() { // a peer that closes in answer

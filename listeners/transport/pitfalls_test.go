@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // The pitfalls of gnet that would each be a defect of the broker. P1: an accept error ends gnet's engine. Here with
@@ -162,6 +163,44 @@ func TestP2_BigReplyThenClose(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A reader who needs longer for what is in the kernel's buffers than the socket lingers gets it all.
+func TestP2_SlowReaderOfTheLastBytes(t *testing.T) {
+	const size = 2 << 20
+	_, addr := echoServer(t, Options{}, Listener{Name: "p2"}, func() *frames {
+		return &frames{frame: func(f *frames, _ []byte) error {
+			f.Write(make([]byte, size))
+			f.CloseAfterFlush()
+			return nil
+		}}
+	})
+	conn := dial(t, addr)
+	if err := conn.(*net.TCPConn).SetReadBuffer(32 << 10); err != nil {
+		t.Fatal(err)
+	}
+	send(t, conn, frame(1))
+	sending := make(chan struct{})
+	go func() { // unread input makes a close a reset
+		_, _ = io.CopyN(conn, zeros{}, 1<<40)
+		close(sending)
+	}()
+	pace := time.NewTicker(50 * time.Millisecond)
+	defer pace.Stop()
+	got := int64(0)
+	for range 3 * lingerTimeout / (50 * time.Millisecond) {
+		<-pace.C
+		n, err := io.CopyN(io.Discard, conn, size/128)
+		if got += n; err != nil {
+			t.Fatalf("got %d of %d bytes, error %v", got, size, err)
+		}
+	}
+	n, err := io.Copy(io.Discard, conn)
+	if got += n; err != nil || got != size {
+		t.Errorf("got %d of %d bytes, error %v", got, size, err)
+	}
+	conn.Close()
+	await(t, "the end of sending", sending)
 }
 
 // P3: gnet's output is unbounded and it does not say when it has drained.

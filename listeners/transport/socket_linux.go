@@ -44,6 +44,15 @@ func listenConfig(network string) net.ListenConfig {
 	return lc
 }
 
+// kernelUnsent is how many bytes the kernel has taken and the peer has not; 0 if it does not say.
+func kernelUnsent(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // setUserTimeout bounds how long sent data may stay unacknowledged and a closed window may stay closed. The kernel would
 // go on for a quarter of an hour, or without end. An error means a socket that has no such option.
 func setUserTimeout(fd int, d time.Duration) {

@@ -45,6 +45,32 @@ func TestStall_Manual(t *testing.T) {
 	}
 }
 
+// A session is not told that its output has drained once its connection is cut off: nothing is ever full any more, and
+// who writes until it is would hold the loop for ever.
+func TestStall_NotDrainedWhenCutOff(t *testing.T) {
+	m := NewManual(epoch)
+	drained := 0
+	p := m.open(&frames{
+		frame: func(f *frames, _ []byte) error {
+			for !f.Full() {
+				f.Write(make([]byte, 64<<10))
+			}
+			f.Pause(1)
+			return nil
+		},
+		drained: func(*frames) { drained++ },
+	}, Info{}, Listener{StallTimeout: 10 * time.Second})
+	m.Tick(epoch)
+	p.Window(0)
+	p.Send(frame(1))
+	m.Tick(epoch.Add(time.Second))
+	p.window = -1 // output moves in the turn that finds that it has not
+	m.Tick(epoch.Add(time.Minute))
+	if !p.EOF() || drained != 0 {
+		t.Errorf("closed %v, drained %d times", p.EOF(), drained)
+	}
+}
+
 func TestStall_Never(t *testing.T) {
 	m := NewManual(epoch)
 	p := m.open(new(frames), Info{}, Listener{StallTimeout: -1})

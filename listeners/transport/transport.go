@@ -86,8 +86,8 @@ type Link interface {
 	Pause(why uint8)
 	Resume(why uint8)
 
-	// CloseAfterFlush closes once the output is in the kernel, or when none of it has moved for some 5 seconds, after a
-	// minute or so at the latest. From now on the session gets only Closed. The farewell survives input the peer is
+	// CloseAfterFlush closes once the output is in the kernel, or when none of it has moved for some 5 seconds, after two
+	// minutes or so at the latest. From now on the session gets only Closed. The farewell survives input the peer is
 	// still sending.
 	CloseAfterFlush()
 
@@ -232,9 +232,9 @@ const (
 	highWater = 512 << 10 // output bytes above which Full is true
 	lowWater  = 128 << 10 // output bytes at which Drained is due
 
-	flushTimeout  = 5 * time.Second // CloseAfterFlush, while nothing moves
-	flushRenewals = 12              // of it, as long as something does
-	lingerTimeout = 2 * time.Second // from our FIN to the peer's
+	flushTimeout  = 5 * time.Second // CloseAfterFlush, while no output moves
+	lingerTimeout = 2 * time.Second // from our FIN to the peer's, while no output moves
+	maxRenewals   = 20              // of either
 
 	maxEarlyData = 128 << 10 // ciphertext held during a TLS handshake
 	maxHeldBack  = 1 << 20   // input held for a paused connection
