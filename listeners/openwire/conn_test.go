@@ -323,6 +323,39 @@ func TestDurableSubscriptionAnewWithNoLocal(t *testing.T) {
 	}
 }
 
+// TestLoginAnew: OW-8. A client that removed its connection may log in again on the
+// same socket, with what is left in the same read.
+func TestLoginAnew(t *testing.T) {
+	w := newWorld(t, Options{})
+	c := w.open("a", nil)
+	q := queueNamed("q")
+	for _, text := range []string{"1", "2", "3"} {
+		c.consume(1, q, nil)
+		c.send(q, text)
+		c.call(c.ack(wire.AckStandard, c.receive(text)...))
+		c.call(&wire.RemoveInfo{ObjectID: c.id, LastDeliveredSequenceID: -1})
+		info := &wire.ConnectionInfo{ConnectionID: c.id, ClientID: "client-" + text}
+		c.commands++
+		info.CommandID, info.ResponseRequired = c.commands, true
+		both := wire.Append(nil, c.format, info)
+		c.commands++
+		produce := &wire.ProducerInfo{ProducerID: c.message(q, "").ProducerID}
+		produce.CommandID, produce.ResponseRequired = c.commands, true
+		c.peer.Send(wire.Append(both, c.format, produce))
+		for range 2 {
+			expect[*wire.Response](c)
+		}
+	}
+	if ready, out := w.depth("q"); ready+out != 0 {
+		t.Errorf("%d and %d are left", ready, out)
+	}
+	if n := len(w.b.ListConnections()); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+	c.post(&wire.ShutdownInfo{})
+	w.until("the connection is gone", func() bool { return c.peer.EOF() && len(w.b.ListConnections()) == 0 })
+}
+
 // TestBrowserMissesWhatWasAcknowledgedBefore: OW-54, also when the
 // acknowledgement comes in the same read.
 func TestBrowserMissesWhatWasAcknowledgedBefore(t *testing.T) {
