@@ -203,6 +203,10 @@ func (q *Queue) foundDue(t *Turn, from uint64, msgs []Stored, next uint64, err e
 // ripen makes delayed messages ready: transient ones at once, stored ones by
 // moving them from the delay lane to their own in one batch.
 func (q *Queue) ripen(t *Turn, due []delayed) {
+	if q.schedules {
+		q.routeDue(t, due)
+		return
+	}
 	for len(due) > 0 {
 		n := min(len(due), planLimit)
 		p := q.eng.newPlan(nil)

@@ -9,10 +9,10 @@ import (
 // its argument x-delayed-type, and the header x-delay (ms) says how long the
 // message is held back.
 //
-// Unlike the community plugin it routes at once and the queues hold the
-// message: it is replicated and survives a restart like any other, its
-// receipt means that it is stored, and mandatory works. The price: bindings
-// made during the delay do not see it, and queues count it as theirs.
+// What is published to it waits in the schedule of its virtual host and is
+// routed when it is due. What comes to it another way, over a binding, as an
+// alternate exchange or as a dead letter, is routed at once and waits in the
+// queues: other queues of the exchange that it came from have it already.
 type delayedRouter struct {
 	router
 }
@@ -36,10 +36,17 @@ func newDelayed(args Table) (router, error) {
 func (r *delayedRouter) byKey() bool { return false }
 
 func (r *delayedRouter) match(rt *routing, key string) {
-	if ms := delayOf(rt.headers()); ms > 0 {
-		rt.deliverAt = max(rt.deliverAt, rt.msg.Received+ms)
-	}
+	rt.deliverAt = max(rt.deliverAt, rt.delayed())
 	r.router.match(rt, key)
+}
+
+// delayed is the time in Unix ms until which a delaying exchange holds the
+// message back; 0: it does not.
+func (rt *routing) delayed() int64 {
+	if ms := delayOf(rt.headers()); ms > 0 {
+		return rt.msg.Received + ms
+	}
+	return 0
 }
 
 // delayOf reads the header x-delay: a number, or text that is one. What is not

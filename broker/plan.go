@@ -45,6 +45,9 @@ func (e *engine) newPlan(s *Session) *plan {
 // add plans m for q as x says.
 func (p *plan) add(m *Message, q *Queue, x put) {
 	x.msg, x.queue = m, q
+	if q.schedules && x.at == 0 {
+		x.at = 1 // due at once
+	}
 	if x.stored {
 		id, expiry := q.base+LaneID(x.level), x.expiry
 		if x.at != 0 {
@@ -133,7 +136,7 @@ func (p *plan) Committed(t *Turn) {
 		case x.stored && seq == 0: // the lane went while the batch was on its way
 		case x.at > t.Now:
 			q.postpone(t, x.msg, seq, x.at)
-		case x.at != 0 && x.stored:
+		case x.at != 0 && (x.stored || q.schedules):
 			q.postpone(t, x.msg, seq, x.at) // it is in the delay lane and has to move
 		default:
 			q.enqueue(t, x.level, x.msg, seq, x.expiry)

@@ -16,7 +16,7 @@ func (s *Session) Publish(t *Turn, p Publish) (PublishResult, error) {
 			return PublishResult{}, err
 		}
 	}
-	queues, at, err := s.route(&p)
+	queues, at, err := s.route(t, &p)
 	if err != nil {
 		return PublishResult{}, err
 	}
@@ -105,7 +105,7 @@ func (q *Queue) accept(t *Turn, m *Message, at int64) (refused bool) {
 			return a.refused
 		}
 	}
-	if at != 0 {
+	if at != 0 || q.schedules {
 		q.postpone(t, m, 0, at)
 	} else {
 		q.enqueue(t, q.level(m), m, 0, q.expiry(t, m))
@@ -135,11 +135,15 @@ type routeSlot struct {
 const maxCachedKey = 128
 
 // route finds the exchange, checks the right to write to it and returns the
-// queues, valid until the next call, and the time before which a delaying
-// exchange wants the message held back.
-func (s *Session) route(p *Publish) ([]*Queue, int64, error) {
+// queues, valid until the next call, and the time before which the message is
+// held back there by what it is routed by. What is routed later goes to the
+// schedule.
+func (s *Session) route(t *Turn, p *Publish) ([]*Queue, int64, error) {
 	v, m := s.vhost, p.Msg
 	s.rt.tentative, s.rt.pictured = s.tx != nil, false
+	if m.Notes != nil && m.Notes.DeliverAt > t.Now {
+		return s.routeAnew(t, p, nil, 0)
+	}
 	topology := v.topology.Load()
 	if slot := s.routes.latest; slot != nil && slot.leads(topology, p) {
 		return slot.queues, 0, s.checkWrite(slot.exchange, m)
@@ -149,6 +153,13 @@ func (s *Session) route(p *Publish) ([]*Queue, int64, error) {
 		s.routes.latest = slot
 		return slot.queues, 0, s.checkWrite(slot.exchange, m)
 	}
+	return s.routeAnew(t, p, slot, topology)
+}
+
+// routeAnew is route for what is not in the cache. slot, unless it is nil, is
+// where it may be remembered.
+func (s *Session) routeAnew(t *Turn, p *Publish, slot *routeSlot, topology uint64) ([]*Queue, int64, error) {
+	v, m := s.vhost, p.Msg
 	ex := v.exchange(p.Exchange)
 	if ex == nil {
 		return nil, 0, v.noExchange(p.Exchange)
@@ -156,8 +167,14 @@ func (s *Session) route(p *Publish) ([]*Queue, int64, error) {
 	if err := s.checkWrite(ex, m); err != nil {
 		return nil, 0, err
 	}
+	if at := s.heldUntil(t, ex, p); at != 0 {
+		if q := v.schedule(t); q != nil {
+			s.rt.queues = append(s.rt.queues[:0], q)
+			return s.rt.queues, at, nil
+		}
+	}
 	v.route(&s.rt, ex, m, p.ExtraKeys)
-	if s.rt.keyOnly && len(p.ExtraKeys) == 0 && len(m.RoutingKey) <= maxCachedKey {
+	if slot != nil && s.rt.keyOnly && len(p.ExtraKeys) == 0 && len(m.RoutingKey) <= maxCachedKey {
 		slot.remember(topology, s.routes.hash(p.Exchange, m.RoutingKey), ex, m.RoutingKey, s.rt.queues)
 	}
 	return s.rt.queues, s.rt.deliverAt, nil

@@ -22,7 +22,7 @@ func (s *Session) PublishAll(t *Turn, pubs []Publish, receipt uint64) (PublishRe
 			replies = append(replies, p.Msg)
 			continue
 		}
-		queues, at, err := s.route(p)
+		queues, at, err := s.route(t, p)
 		if err != nil {
 			return PublishResult{}, err
 		}

@@ -17,9 +17,10 @@ type Queue struct {
 	args  Table
 	base  LaneID
 
-	kind    QueueKind
-	durable bool
-	stream  *stream // kind stream only
+	kind      QueueKind
+	durable   bool
+	schedules bool    // it is the ScheduleQueue
+	stream    *stream // kind stream only
 
 	// Read without the lock.
 	ttl   atomic.Int64 // effective message TTL in ms; -1: none
@@ -104,7 +105,7 @@ func priorities(cfg QueueConfig) int {
 func newQueue(v *VHost, name string, cfg QueueConfig, lane LaneID, args Table, owner *Connection) *Queue {
 	q := &Queue{
 		name: name, vhost: v, eng: &v.broker.engine, owner: owner, args: args, base: lane,
-		kind: cfg.Kind, durable: cfg.Durable, timedMax: 1024, leaseMax: 1024,
+		kind: cfg.Kind, durable: cfg.Durable, schedules: name == ScheduleQueue, timedMax: 1024, leaseMax: 1024,
 	}
 	q.lanes = newLanes(priorities(cfg), lane)
 	q.delay.id = lane + LaneID(len(q.lanes))
@@ -256,6 +257,10 @@ func (q *Queue) purge(t *Turn) int {
 			q.groups.index.emptied()
 		}
 		q.serve(t) // who waited for a read is told that there is nothing
+	}
+	if q.schedules { // all that it holds
+		n += q.delay.len()
+		q.clearDelayed()
 	}
 	q.leave(t)
 	return n

@@ -173,6 +173,9 @@ func (rt *routing) take(b *binding) {
 }
 
 func (rt *routing) addQueue(q *Queue) {
+	if q.schedules {
+		return // or what it routes could come back for ever
+	}
 	if len(rt.queues) < manyQueues {
 		for _, have := range rt.queues {
 			if have == q {

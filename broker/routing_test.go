@@ -356,8 +356,8 @@ func TestRandomAndModulus(t *testing.T) {
 	}
 }
 
-// Covers AMQP-41: x-delayed-message routes at once and says until when queues
-// must hold the message.
+// Covers AMQP-41: an x-delayed-message exchange that a message reaches over a
+// binding routes at once and says until when queues must hold it.
 func TestDelayedExchange(t *testing.T) {
 	w := newTopo(t)
 	s := w.session()
@@ -388,6 +388,90 @@ func TestDelayedExchange(t *testing.T) {
 	for _, args := range []Table{nil, {{"x-delayed-type", "nonsense"}}, {{"x-delayed-type", TypeDelayed}}, {{"x-delayed-type", int8(1)}}} {
 		err := s.DeclareExchange(w.turn, ExchangeDeclare{Name: "e", Type: TypeDelayed, Args: args}, nil)
 		w.refused(err, Precondition, "Invalid argument, 'x-delayed-type' must be an existing exchange type")
+	}
+}
+
+// Covers AMQP-41: what is published to an x-delayed-message exchange is routed
+// when it is due, under all its keys; a message whose keys are not kept waits in
+// the queues that it reaches at once.
+func TestDelayedExchangeRoutesWhenDue(t *testing.T) {
+	w := newTopo(t)
+	s := w.session()
+	w.exchange(s, "d", TypeDelayed, Field{"x-delayed-type", "direct"})
+	w.exchange(s, "front", TypeFanout)
+	w.queue(s, "early")
+	w.bind(s, "d", "early", "k")
+	publish := func(exchange string, keep, extra []string) {
+		t.Helper()
+		m := w.converter().message("m", &Properties{Headers: Table{{"x-delay", int32(500)}}})
+		m.RoutingKey, m.Exchange, m.Received, m.Persistent = "k", exchange, w.turn.Now, true
+		if keep != nil {
+			m.Notes = &Notes{KeepKeys: keep}
+		}
+		r, err := s.Publish(w.turn, Publish{Exchange: exchange, Msg: m, ExtraKeys: extra})
+		w.must(err)
+		if !r.Routed {
+			t.Error("unroutable")
+		}
+	}
+	holds := func(want string) {
+		t.Helper()
+		w.durable(func(done func(*Turn)) error { w.b.afterCommits(w.turn, done); return nil })
+		got := ""
+		for _, name := range []string{"early", "late", "second", ScheduleQueue} {
+			if q := w.v.queue(name); q != nil {
+				q.mu.Lock()
+				got += fmt.Sprintf("%s %d+%d ", name, q.ready, q.delay.len())
+				q.mu.Unlock()
+			}
+		}
+		if got != want {
+			t.Errorf("queues: %s, want %s", got, want)
+		}
+	}
+	publish("d", []string{"2"}, []string{"2"}) // CC
+	publish("d", nil, []string{"2"})           // BCC
+	holds("early 0+1 amq.schedule 0+1 ")
+	for _, name := range []string{"late", "second"} {
+		w.queue(s, name)
+	}
+	w.bind(s, "d", "late", "k")
+	w.bind(s, "d", "second", "2")
+	w.must(s.Unbind(w.turn, Binding{Source: "d", Destination: "early", Key: "k"}, nil))
+	w.turn.Now += 500
+	w.b.Tick(w.turn)
+	holds("early 1+0 late 1+0 second 1+0 amq.schedule 0+0 ")
+
+	w.link(s, "front", "d", "")
+	publish("front", nil, nil)
+	holds("early 1+0 late 1+1 second 1+0 amq.schedule 0+0 ")
+
+	publish("d", nil, nil)
+	holds("early 1+0 late 1+1 second 1+0 amq.schedule 0+1 ")
+	w.must(s.DeleteExchange(w.turn, "d", false, nil))
+	w.turn.Now += 500
+	w.b.Tick(w.turn)
+	holds("early 1+0 late 2+0 second 1+0 amq.schedule 0+0 ")
+}
+
+// A schedule takes no policy: one for all queues would have it drop what it
+// holds.
+func TestNoPolicyForTheSchedule(t *testing.T) {
+	w := newTopo(t)
+	s := w.session()
+	w.exchange(s, "x", TypeFanout)
+	w.durable(func(done func(*Turn)) error {
+		return w.b.SetPolicy(w.turn, policyOf("all", ".*", "queues", `{"expires": 1, "max-length": 0}`), done)
+	})
+	_, err := s.Publish(w.turn, Publish{Exchange: "x", Msg: &Message{Exchange: "x", TTL: NoTTL, Notes: &Notes{DeliverAt: w.turn.Now + 500}}})
+	w.must(err)
+	w.durable(func(done func(*Turn)) error {
+		return w.b.SetPolicy(w.turn, policyOf("more", ".*", "all", `{"expires": 2}`), done)
+	})
+	w.turn.Now += 400
+	w.b.Tick(w.turn)
+	if q := w.v.queue(ScheduleQueue); q == nil || q.delay.len() != 1 {
+		t.Errorf("the schedule is %v", q)
 	}
 }
 

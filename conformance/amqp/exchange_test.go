@@ -5,6 +5,7 @@ import (
 	"sort"
 	"strings"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -408,5 +409,19 @@ func TestAMQP41_PluginExchanges(t *testing.T) {
 		publish(t, ch, x, "k", amqp.Publishing{Body: []byte("soon"), Headers: amqp.Table{"x-delay": int32(200)}})
 		publish(t, ch, x, "k", text("now"))
 		wantBodies(t, consume(t, ch, q, nil), "now", "soon", "late")
+	})
+	t.Run("AMQP-41 x-delayed-message routes when it is due", func(t *testing.T) {
+		skipDeviation(t, "AMQP-41 x-delayed-message")
+		for delay := time.Second; ; delay *= 2 { // a busy machine may be late
+			x := exchange(t, ch, "x-delayed-message", amqp.Table{"x-delayed-type": "direct"})
+			due := time.Now().Add(delay)
+			publish(t, ch, x, "k", amqp.Publishing{Body: []byte("late"), Headers: amqp.Table{"x-delay": delay.Milliseconds()}})
+			q := queue(t, ch, nil)
+			bind(t, ch, q, "k", x, nil)
+			if time.Now().Before(due) {
+				wantBodies(t, consume(t, ch, q, nil), "late")
+				return
+			}
+		}
 	})
 }

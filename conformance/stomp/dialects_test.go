@@ -25,6 +25,7 @@ var common = map[string]func(*testing.T){
 	"TestSTOMP12FoundQueue":            TestSTOMP12FoundQueue,
 	"TestSTOMP25PriorityQueue":         TestSTOMP25PriorityQueue,
 	"TestSTOMP36Delay":                 TestSTOMP36Delay,
+	"TestSTOMP36DelayToTopic":          TestSTOMP36DelayToTopic,
 	"TestSTOMP16Modes":                 TestSTOMP16Modes,
 	"TestSTOMP17Headers":               TestSTOMP17Headers,
 	"TestSTOMP22Transactions":          TestSTOMP22Transactions,

@@ -178,6 +178,24 @@ func TestSTOMP36Delay(t *testing.T) {
 	c.barrier()
 }
 
+// TestSTOMP36DelayToTopic: a topic's scheduled message is for those who
+// subscribe before it is due.
+func TestSTOMP36DelayToTopic(t *testing.T) {
+	c := open(t, either(t), "1.2")
+	for delay := time.Second; ; delay *= 2 { // a busy machine may be late
+		topic := "/topic/" + unique(t)
+		due := time.Now().Add(delay)
+		c.do("SEND", "later", "destination:"+topic, fmt.Sprintf("AMQ_SCHEDULED_DELAY:%d", delay.Milliseconds()), "persistent:true")
+		c.subscribe(topic)
+		if time.Now().Before(due) {
+			c.message("later")
+			c.barrier()
+			return
+		}
+		c.do("UNSUBSCRIBE", "", "id:0")
+	}
+}
+
 // TestSTOMP31Exclusive: an exclusive consumer gets everything while it is there.
 func TestSTOMP31Exclusive(t *testing.T) {
 	bothDialects(t, func(t *testing.T, b *harness.Broker) {

@@ -312,6 +312,59 @@ final class Policies extends Scenario {
     }
 
     @Line("OW-63")
+    void scheduledToATopicForWhoeverSubscribesBeforeItIsDue() throws Exception {
+        Session s = auto(connect());
+        for (int delay = 2000; ; delay *= 2) {
+            Topic topic = new ActiveMQTopic(unique());
+            MessageConsumer early = s.createConsumer(topic);
+            MessageProducer p = s.createProducer(topic);
+            long due = System.currentTimeMillis() + delay;
+            Message m = s.createTextMessage("once");
+            m.setLongProperty("AMQ_SCHEDULED_DELAY", delay);
+            p.send(m);
+            m = s.createTextMessage("again");
+            m.setLongProperty("AMQ_SCHEDULED_DELAY", delay + 500);
+            m.setLongProperty("AMQ_SCHEDULED_PERIOD", 300);
+            m.setIntProperty("AMQ_SCHEDULED_REPEAT", 1);
+            p.send(m);
+            early.close();
+            MessageConsumer late = s.createConsumer(topic);
+            if (System.currentTimeMillis() >= due) {
+                continue; // a busy machine
+            }
+            Message got = next(late);
+            equal("once", text(got), "text");
+            check(got.getStringProperty("scheduledJobId") != null, "no scheduledJobId");
+            expectTexts(late, "again", "again");
+            expectNone(late);
+            return;
+        }
+    }
+
+    @Line(value = "OW-63", alone = true)
+    void scheduledToATopicSurvivesAKillWithoutAnySubscriber() throws Exception {
+        for (int delay = 4000; ; delay *= 2) {
+            Topic topic = new ActiveMQTopic(unique());
+            ActiveMQConnection c = connect();
+            Session s = auto(c);
+            Message m = s.createTextMessage("after the kill");
+            m.setLongProperty("AMQ_SCHEDULED_DELAY", delay);
+            long due = System.currentTimeMillis() + delay;
+            s.createProducer(topic).send(m);
+            Broker.restart();
+            quietly(c::close);
+            MessageConsumer consumer = auto(connect()).createConsumer(topic);
+            if (System.currentTimeMillis() >= due) {
+                continue; // a busy machine
+            }
+            Message got = next(consumer);
+            equal("after the kill", text(got), "text");
+            expectNone(consumer);
+            return;
+        }
+    }
+
+    @Line("OW-63")
     void rolledBackScheduleNeverFires() throws Exception {
         Queue q = new ActiveMQQueue(unique());
         Session tx = transacted(connect());
