@@ -116,7 +116,10 @@ func TestErrorShapes(t *testing.T) {
 		t.Error(got)
 	}
 	want := `<?xml version="1.0"?><ErrorResponse xmlns="ns"><Error><Type>Sender</Type><Code>AWS.X</Code><Message>q&lt;</Message><Detail/></Error><RequestId>id</RequestId></ErrorResponse>`
-	if got := string(e.AppendXML(nil, "ns", "id")); got != want {
+	if got := string(e.AppendXML(nil, "ns", "id", "<Detail/>")); got != want {
+		t.Error(got)
+	}
+	if got := string(e.AppendXML(nil, "ns", "id", "")); got != strings.Replace(want, "<Detail/>", "", 1) {
 		t.Error(got)
 	}
 	if !errors.As(error(e), &e) || e.ShapeName() != "X" {

@@ -33,8 +33,9 @@ func (e *Error) Fault() string {
 	return "Sender"
 }
 
-// AppendXML appends the response of the Query protocol.
-func (e *Error) AppendXML(dst []byte, xmlns, requestID string) []byte {
+// AppendXML appends the response of the Query protocol; detail is what follows
+// the message, which is SQS's empty element or nothing.
+func (e *Error) AppendXML(dst []byte, xmlns, requestID, detail string) []byte {
 	message := e.Message
 	if e.QueryMessage != "" {
 		message = e.QueryMessage
@@ -43,7 +44,8 @@ func (e *Error) AppendXML(dst []byte, xmlns, requestID string) []byte {
 	dst = append(append(dst, xmlns...), `"><Error><Type>`...)
 	dst = append(append(dst, e.Fault()...), `</Type><Code>`...)
 	dst = append(AppendXMLText(dst, e.Code), `</Code><Message>`...)
-	dst = append(AppendXMLText(dst, message), `</Message><Detail/></Error><RequestId>`...)
+	dst = append(append(AppendXMLText(dst, message), `</Message>`...), detail...)
+	dst = append(dst, `</Error><RequestId>`...)
 	return append(append(dst, requestID...), `</RequestId></ErrorResponse>`...)
 }
 

@@ -100,11 +100,14 @@ func (c *Call) Fail(t *broker.Turn, e *aws.Error) {
 	case aws.QueryJSON:
 		c.ReplyWith(t, status, c.Protocol.ContentType(), e.AppendQueryJSON(nil, c.RequestID))
 	default:
-		xmlns := ""
+		xmlns, detail := "", ""
 		if c.service != nil {
 			xmlns = c.service.xmlns
+			if c.service.name == "sqs" {
+				detail = "<Detail/>" // the other services have none
+			}
 		}
-		c.ReplyWith(t, status, c.Protocol.ContentType(), e.AppendXML(nil, xmlns, c.RequestID))
+		c.ReplyWith(t, status, c.Protocol.ContentType(), e.AppendXML(nil, xmlns, c.RequestID, detail))
 	}
 }
 

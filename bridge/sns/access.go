@@ -14,7 +14,7 @@ func (c *call) signed() bool {
 
 // topicARN checks the form of a topic's name; parameter is how errors call it.
 func (c *call) topicARN(parameter, arn string) (aws.ARN, *aws.Error) {
-	if arn == "" {
+	if arn == "" && !c.Form.Has(parameter) {
 		return aws.ARN{}, invalid(parameter + " Reason: no value for required parameter")
 	}
 	a, n, ok := aws.ParseARN(arn)

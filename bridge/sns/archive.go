@@ -173,7 +173,7 @@ func (s *Service) runReplay(sub *subscription) {
 	if sub.Pending || sub.Replay == nil || sub.Replay.Status == replayCompleted || sub.Replay.Status == replayFailed {
 		return
 	}
-	s.background(func() { s.replay(sub.ARN, sub.Replay.Until) })
+	go s.replay(sub.ARN, sub.Replay.Until)
 }
 
 // reader gathers what a stream delivers.

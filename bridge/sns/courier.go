@@ -3,6 +3,7 @@ package sns
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -26,7 +27,8 @@ func temporary(code, message string) *failure { return &failure{code, message, f
 // courier takes messages out of the hidden queue of a subscription and
 // delivers them, several at a time, each again and again as its delivery policy
 // says. How often a message was tried is a fact in the store, so that a restart
-// goes on where it was.
+// goes on where it was. Messages of one group of a FIFO topic go one after the
+// other: while one is tried or rests, those behind it wait.
 type courier struct {
 	s       *Service
 	arn     string
@@ -36,9 +38,12 @@ type courier struct {
 
 	settling sync.Mutex // the session belongs to one goroutine at a time
 
+	ordered bool // of a FIFO topic
+
 	mu      sync.Mutex
 	box     []parcel // to be tried now
 	running int
+	groups  map[string]bool // ordered: of messages that are tried or rest
 	resting map[broker.Lease]*time.Timer
 	next    time.Time // throttle: the earliest next attempt
 	closed  bool
@@ -69,7 +74,10 @@ var retryKind = broker.FactKind("sns.retry")
 func retryKey(arn string, seq uint64) string { return arn + "\x00" + strconv.FormatUint(seq, 10) }
 
 func (s *Service) openCourier(t *broker.Turn, arn string, v *broker.VHost, queue string) (*courier, error) {
-	c := &courier{s: s, arn: arn, queue: queue, resting: make(map[broker.Lease]*time.Timer)}
+	c := &courier{s: s, arn: arn, queue: queue, resting: make(map[broker.Lease]*time.Timer), groups: make(map[string]bool)}
+	if sub, _ := s.subscription(arn); sub != nil {
+		c.ordered = sub.fifo
+	}
 	c.session = v.OpenSession(nil, c)
 	sub, err := c.session.Subscribe(t, broker.SubscribeOptions{Queue: queue, Tag: "sns", Prefetch: courierPrefetch})
 	if err != nil {
@@ -136,13 +144,35 @@ func (c *courier) Cancelled(*broker.Turn, *broker.Subscription) {}
 
 // kick starts attempts while there is room. c.mu is held.
 func (c *courier) kick() {
-	for c.sub != nil && !c.closed && c.running < courierLimit && len(c.box) > 0 {
-		p := c.box[0]
-		c.box[0] = parcel{}
-		c.box = c.box[1:]
+	if c.sub == nil || c.closed {
+		return
+	}
+	for i := 0; i < len(c.box) && c.running < courierLimit; {
+		p := c.box[i]
+		if c.ordered && c.groups[p.group()] {
+			i++
+			continue
+		}
+		if c.ordered {
+			c.groups[p.group()] = true
+		}
+		if i == 0 {
+			c.box[0] = parcel{}
+			c.box = c.box[1:]
+		} else {
+			c.box = slices.Delete(c.box, i, i+1)
+		}
 		c.running++
 		go c.carry(p)
 	}
+}
+
+// group is the group of a message of a FIFO topic.
+func (p *parcel) group() string {
+	if n := p.d.Msg.Notes; n != nil {
+		return n.GroupID
+	}
+	return ""
 }
 
 // carry makes one attempt.
@@ -154,18 +184,22 @@ func (c *courier) carry(p parcel) {
 		p.opened = true
 	}
 	end()
-	c.attempt(p, fresh)
+	rests := c.attempt(p, fresh)
 	c.mu.Lock()
 	c.running--
+	if !rests {
+		delete(c.groups, p.group())
+	}
 	c.kick()
 	c.mu.Unlock()
 }
 
-func (c *courier) attempt(p parcel, fresh bool) {
+// attempt tries to deliver a message and reports whether it rests then.
+func (c *courier) attempt(p parcel, fresh bool) (rests bool) {
 	s := c.s
 	sub, topic := s.subscription(c.arn)
 	if sub == nil {
-		return // it is being removed
+		return false // it is being removed
 	}
 	key := retryKey(c.arn, p.d.Seq)
 	if fresh && p.d.Seq != 0 {
@@ -173,21 +207,20 @@ func (c *courier) attempt(p parcel, fresh bool) {
 			p.tried = r.Tried
 			if wait := time.UnixMilli(r.Next).Sub(s.opt.Now()); wait > 0 {
 				c.rest(p, wait)
-				return
+				return true
 			}
 		}
 	}
 	if wait := c.throttle(sub, topic); wait > 0 {
 		c.rest(p, wait)
-		return
+		return true
 	}
-	s.workers <- struct{}{}
-	failed := s.deliver(topic, sub, p.d.Msg, p.tried)
-	<-s.workers
+	var failed *failure
+	s.calling(func() { failed = s.deliver(topic, sub, p.d.Msg, p.tried) })
 	if failed == nil {
 		s.stats.delivered.Add(1)
 		c.settle(p)
-		return
+		return false
 	}
 	s.stats.failed.Add(1)
 	p.tried++
@@ -195,10 +228,10 @@ func (c *courier) attempt(p parcel, fresh bool) {
 		policy := sub.retries(topic)
 		if wait, more := policy.delay(p.tried); more {
 			c.postpone(p, key, wait)
-			return
+			return true
 		}
 	}
-	c.giveUp(p, key, sub, topic, failed)
+	return c.giveUp(p, key, sub, topic, failed)
 }
 
 // throttle says how long to wait so that the endpoint gets no more than it
@@ -235,7 +268,12 @@ func (c *courier) rest(p parcel, wait time.Duration) {
 			return
 		}
 		delete(c.resting, p.d.Lease)
-		c.box = append(c.box, p)
+		delete(c.groups, p.group())
+		if c.ordered {
+			c.box = slices.Insert(c.box, 0, p) // before those of its group
+		} else {
+			c.box = append(c.box, p)
+		}
 		c.kick()
 	})
 }
@@ -273,27 +311,34 @@ func (c *courier) settle(p parcel) {
 
 // giveUp sends a message to the dead-letter queue of the subscription. Without
 // one it is dropped if another attempt makes no sense, else it is tried now and
-// then for as long as messages are kept.
-func (c *courier) giveUp(p parcel, key string, sub *subscription, topic *topic, why *failure) {
+// then for as long as messages are kept, and rests in between.
+func (c *courier) giveUp(p parcel, key string, sub *subscription, topic *topic, why *failure) (rests bool) {
 	s := c.s
 	if sub.deadARN != "" {
 		s.deadLetter(topic, sub, p.d.Msg, why, func(ok bool) {
-			if ok {
+			if rests = !ok; ok {
 				c.settle(p)
 			} else {
 				c.postpone(p, key, s.opt.Parked)
 			}
 		})
-		return
+		return rests
 	}
 	age := s.opt.Now().Sub(time.UnixMilli(p.d.Msg.Received))
 	if why.final && why.code != codeNoQueue || age > s.opt.Retention {
 		s.stats.dropped.Add(1)
 		s.log.Warn("notification dropped", "subscription", sub.ARN, "attempts", p.tried, "error", why)
 		c.settle(p)
-		return
+		return false
 	}
 	c.postpone(p, key, s.opt.Parked)
+	if why.code == codeNoQueue {
+		// The queue may have come while this attempt was failing.
+		if _, _, gone := s.target(sub.Endpoint, topic); gone == nil {
+			c.hurry()
+		}
+	}
+	return true
 }
 
 // retries is the policy by which a subscription's deliveries are repeated.

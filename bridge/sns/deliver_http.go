@@ -88,6 +88,7 @@ func (s *Service) post(endpoint string, body []byte, header map[string]string) *
 	}
 	r.Header.Set("User-Agent", userAgent)
 	r.Header.Set("Accept-Encoding", "gzip,deflate")
+	r.Header.Set("Connection", "Keep-Alive")
 	for name, value := range header {
 		r.Header[name] = []string{value}
 	}
@@ -120,14 +121,9 @@ func reason(err error) string {
 }
 
 func (s *Service) deliverHTTP(t *topic, sub *subscription, n *notice) *failure {
-	policy := sub.effective(t)
-	content := policy.content
-	if content == "" {
-		content = defaultContentType
-	}
 	h := map[string]string{
 		"x-amz-sns-message-type": "Notification", "x-amz-sns-message-id": n.id.String(),
-		"x-amz-sns-topic-arn": t.ARN, "x-amz-sns-subscription-arn": sub.ARN, "Content-Type": content,
+		"x-amz-sns-topic-arn": t.ARN, "x-amz-sns-subscription-arn": sub.ARN, "Content-Type": sub.effective(t).contentType(),
 	}
 	text := n.textFor(sub.Protocol)
 	if sub.raw {

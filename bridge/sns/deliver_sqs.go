@@ -95,13 +95,15 @@ func (s *Service) deadLetter(t *topic, sub *subscription, m *broker.Message, why
 	c := message.Content{ID: aws.NewUUID(), Sender: serviceID, Trace: n.trace}
 	fifo := isFIFO(q.Name())
 	if fifo {
-		c.Sequence = n.sequence
+		c.Sequence = s.opt.Queues.Sequence(turn.Now)
 	}
 	body := []byte(text)
 	if sub.raw {
 		c.Attributes = n.attributes
 	} else {
 		body = s.envelope(t, sub, &n, text)
+	}
+	if !sub.raw && sub.Protocol != "sqs" { // AWS says nothing of queues that failed
 		for _, a := range [][2]string{{"RequestID", aws.NewRequestID()}, {"ErrorCode", why.code}, {"ErrorMessage", why.message}} {
 			if a[1] != "" {
 				c.Attributes = append(c.Attributes, message.Attribute{Name: a[0], Type: "String", Value: []byte(a[1])})

@@ -16,7 +16,11 @@ func (s *Service) deliverWebhook(t *topic, sub *subscription, n *notice) *failur
 	if hook == "" {
 		return temporary("NoWebhook", "aws.sns.webhooks."+sub.Protocol+" is not configured")
 	}
-	text := n.textFor(sub.Protocol)
+	kind := sub.Protocol
+	if kind == "application" {
+		kind = platformOf(sub.Endpoint)
+	}
+	text := n.textFor(kind)
 	var body []byte
 	switch sub.Protocol {
 	case "lambda":

@@ -60,7 +60,8 @@ func (t *topic) number(now int64, group, id string, message aws.UUID) (d dedup, 
 		return d, true, broker.Definition{}
 	}
 	// Derived from the clock as those of SQS, numbers go on rising over restarts.
-	st.sequence = max(st.sequence+1, sequenceBase+uint64(now)<<20)
+	// The topic's are not the queue's: they begin in the middle of a millisecond.
+	st.sequence = max(st.sequence+1, sequenceBase+uint64(now)<<20+1<<19)
 	d = dedup{message.String(), st.sequence, now}
 	t.remember(key, d)
 	raw, _ := json.Marshal(d)

@@ -35,7 +35,7 @@ func (s *Service) queueMessage(now int64, t *topic, sub *subscription, queue str
 	text := n.textFor("sqs")
 	c := message.Content{ID: aws.NewUUID(), Sequence: 0, Sender: serviceID, Trace: n.trace}
 	if fifo {
-		c.Sequence = n.sequence
+		c.Sequence = s.opt.Queues.Sequence(now)
 	}
 	notes := s.queueNotes(t, fifo, n)
 	if fifo {

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -254,7 +253,7 @@ func (s *Service) base() string {
 func (s *Service) certURL() string { return s.base() + s.signer.certPath() }
 
 func (s *Service) unsubscribeURL(arn string) string {
-	return s.base() + "/?Action=Unsubscribe&SubscriptionArn=" + url.QueryEscape(arn)
+	return s.base() + "/?Action=Unsubscribe&SubscriptionArn=" + arn
 }
 
 // sequenceBase makes sequence numbers 20 digits long.

@@ -47,8 +47,9 @@ func (c *call) readPost(prefix string, position int) (*post, *aws.Error) {
 	return p, nil
 }
 
-// shape checks text, subject and structure.
-func (c *call) shape(p *post, prefix string) *aws.Error {
+// shape checks text, subject and structure. platform is that of the endpoint a
+// message goes to; "" for a topic.
+func (c *call) shape(p *post, prefix, platform string) *aws.Error {
 	switch subject, ok := c.Form.Lookup(prefix + "Subject"); {
 	case ok && !validSubject(subject):
 		return invalid("Subject")
@@ -64,7 +65,7 @@ func (c *call) shape(p *post, prefix string) *aws.Error {
 	switch structure := c.Form.Get(prefix + "MessageStructure"); structure {
 	case "":
 	case "json":
-		return p.split()
+		return p.split(platform)
 	default:
 		return invalid("MessageStructure")
 	}
@@ -72,13 +73,21 @@ func (c *call) shape(p *post, prefix string) *aws.Error {
 }
 
 // split takes a message with a text per protocol apart.
-func (p *post) split() *aws.Error {
+func (p *post) split(platform string) *aws.Error {
 	var texts map[string]any
 	if err := json.Unmarshal([]byte(p.text), &texts); err != nil {
 		return invalid("Message Structure - JSON message body failed to parse")
 	}
 	text, ok := texts["default"].(string)
-	if !ok {
+	if platform != "" {
+		if own, there := texts[platform].(string); there {
+			text, ok = own, true
+		}
+	}
+	switch {
+	case !ok && platform != "":
+		return invalid("JSON must contain an entry for 'default' or '" + platform + "'.")
+	case !ok:
 		return invalid("Message Structure - No default entry in JSON message body")
 	}
 	p.structure, p.text = p.text, text
@@ -152,7 +161,10 @@ func checkAttributeName(name string) *aws.Error {
 }
 
 func newAttribute(name, kind, text string, isText bool, raw string, isBinary bool) (a message.Attribute, err *aws.Error) {
-	base, _, _ := strings.Cut(kind, ".")
+	base, custom, labelled := strings.Cut(kind, ".")
+	if labelled && custom == "" {
+		base = "" // a label has to follow the dot
+	}
 	field := "String"
 	switch base {
 	case "String", "Number":
@@ -234,8 +246,13 @@ func validID(s string) bool {
 
 func (c *call) publish() *aws.Error {
 	phone, byPhone := c.Form.Lookup("PhoneNumber")
-	targetARN := c.param("TargetArn")
-	arn := c.param("TopicArn")
+	arn, given := c.Form.Lookup("TopicArn")
+	if arn == "" {
+		if target, ok := c.Form.Lookup("TargetArn"); ok {
+			arn, given = target, true
+		}
+	}
+	arn = strings.Clone(arn)
 	p, err := c.readPost("", 0)
 	if err != nil {
 		return err
@@ -243,10 +260,7 @@ func (c *call) publish() *aws.Error {
 	if byPhone {
 		return c.publishSMS(strings.Clone(phone), p)
 	}
-	if arn == "" {
-		arn = targetARN
-	}
-	if arn == "" {
+	if !given {
 		return invalid("TopicArn or TargetArn Reason: no value for required parameter")
 	}
 	if a, _, ok := aws.ParseARN(arn); ok && strings.HasPrefix(a.Resource, "endpoint/") {
@@ -259,7 +273,7 @@ func (c *call) publish() *aws.Error {
 	if c.s.blocked() {
 		return errThrottled
 	}
-	if err := c.shape(p, ""); err != nil {
+	if err := c.shape(p, "", ""); err != nil {
 		return err
 	}
 	if p.size > maxMessage {
@@ -454,9 +468,8 @@ func (c *call) publishBatch() *aws.Error {
 			return err
 		}
 		total += p.size
-		if err := c.shape(p, item+"."); err != nil {
-			results[i].err = err
-			continue
+		if err := c.shape(p, item+".", ""); err != nil {
+			return err
 		}
 		if err := p.ordered(t); err != nil {
 			return err

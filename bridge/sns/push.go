@@ -175,6 +175,9 @@ func (c *call) getPush(k *thing) *aws.Error {
 
 func (c *call) setPush(k *thing) *aws.Error {
 	return c.onPush(k, func(arn string, all things) *aws.Error {
+		if !c.Form.Has("Attributes") {
+			return missing("attributes")
+		}
 		a := maps.Clone(all[arn])
 		if a == nil {
 			return k.unknown
@@ -241,7 +244,7 @@ func (c *call) createPlatformEndpoint() *aws.Error {
 	if token == "" {
 		return invalid("Token Reason: cannot be empty")
 	}
-	if data := c.param("CustomUserData"); data != "" {
+	if data := c.param("CustomUserData"); data != "" && a["CustomUserData"] == "" {
 		a["CustomUserData"] = data
 	}
 	if err := checkEndpointAttributes(a); err != nil {
@@ -289,6 +292,13 @@ func checkEndpointAttributes(a map[string]string) *aws.Error {
 	return nil
 }
 
+// platformOf is the platform in the name of a mobile endpoint.
+func platformOf(arn string) string {
+	_, rest, _ := strings.Cut(arn, ":endpoint/")
+	platform, _, _ := strings.Cut(rest, "/")
+	return platform
+}
+
 // publishPush publishes to one mobile endpoint, by webhook.
 func (c *call) publishPush(arn string, p *post) *aws.Error {
 	c.s.push.mu.Lock()
@@ -300,7 +310,7 @@ func (c *call) publishPush(arn string, p *post) *aws.Error {
 	if a["Enabled"] != "true" {
 		return refuse(400, "EndpointDisabled", "Endpoint is disabled")
 	}
-	if err := c.shape(p, ""); err != nil {
+	if err := c.shape(p, "", platformOf(arn)); err != nil {
 		return err
 	}
 	return c.publishDirect("application", arn, p)
@@ -317,7 +327,7 @@ func (c *call) publishDirect(protocol, to string, p *post) *aws.Error {
 	id := aws.NewUUID().String()
 	n := notice{attributes: p.attributes}
 	body, _ := json.Marshal(map[string]any{"endpoint": to, "message": p.text, "subject": p.subject, "messageId": id, "attributes": attributeMap(&n)})
-	s.background(func() {
+	s.errand(func() {
 		failed := s.postHook(s.opt.Webhooks[protocol], protocol, to, body)
 		turn, end := s.opt.Turn()
 		defer end()

@@ -13,7 +13,12 @@ type deliveryPolicy struct {
 	throttle int    // deliveries a second; 0: no bound
 	content  string // Content-Type; "" is the default
 	locked   bool   // disableSubscriptionOverrides
+	own      policyParts
 }
+
+// policyParts says which parts a policy sets itself; the others are those of the
+// topic, or the defaults.
+type policyParts struct{ retries, throttle, content bool }
 
 type retryPolicy struct {
 	MinDelay       int    `json:"minDelayTarget"`
@@ -72,13 +77,50 @@ func backoff(function string, low, high float64, n, steps int) float64 {
 	return low + (high-low)*i/of
 }
 
-// policyJSON is a delivery policy as clients write it. Subscriptions have the
-// healthy policy, topics the defaults below http.
+// policyJSON is the policy of a subscription. What is not set is shown as null.
 type policyJSON struct {
-	Healthy  *retryPolicy  `json:"healthyRetryPolicy,omitempty"`
-	Throttle *throttleJSON `json:"throttlePolicy,omitempty"`
-	Request  *requestJSON  `json:"requestPolicy,omitempty"`
-	HTTP     *httpJSON     `json:"http,omitempty"`
+	Healthy    *retryJSON    `json:"healthyRetryPolicy"`
+	Sickly     *retryJSON    `json:"sicklyRetryPolicy"` // of no effect, on AWS as here
+	Throttle   *throttleJSON `json:"throttlePolicy"`
+	Request    *requestJSON  `json:"requestPolicy"`
+	Guaranteed bool          `json:"guaranteed"`
+}
+
+// topicPolicyJSON is the policy of a topic. What is not set is not shown.
+type topicPolicyJSON struct {
+	HTTP *httpJSON `json:"http"`
+}
+
+// retryJSON is a retryPolicy as it is written, some of it or all.
+type retryJSON struct {
+	MinDelay       *int    `json:"minDelayTarget,omitempty"`
+	MaxDelay       *int    `json:"maxDelayTarget,omitempty"`
+	Retries        *int    `json:"numRetries,omitempty"`
+	MaxDelayNumber *int    `json:"numMaxDelayRetries,omitempty"`
+	NoDelayNumber  *int    `json:"numNoDelayRetries,omitempty"`
+	MinDelayNumber *int    `json:"numMinDelayRetries,omitempty"`
+	Backoff        *string `json:"backoffFunction,omitempty"`
+}
+
+// whole fills in what is not written.
+func (r *retryJSON) whole() retryPolicy {
+	p := defaultRetries
+	for _, n := range []struct{ to, from *int }{
+		{&p.MinDelay, r.MinDelay}, {&p.MaxDelay, r.MaxDelay}, {&p.Retries, r.Retries}, {&p.MaxDelayNumber, r.MaxDelayNumber},
+		{&p.NoDelayNumber, r.NoDelayNumber}, {&p.MinDelayNumber, r.MinDelayNumber},
+	} {
+		if n.from != nil {
+			*n.to = *n.from
+		}
+	}
+	if r.Backoff != nil {
+		p.Backoff = *r.Backoff
+	}
+	return p
+}
+
+func (p *retryPolicy) written() *retryJSON {
+	return &retryJSON{&p.MinDelay, &p.MaxDelay, &p.Retries, &p.MaxDelayNumber, &p.NoDelayNumber, &p.MinDelayNumber, &p.Backoff}
 }
 
 type throttleJSON struct {
@@ -90,43 +132,44 @@ type requestJSON struct {
 }
 
 type httpJSON struct {
-	Healthy  *retryPolicy  `json:"defaultHealthyRetryPolicy"`
+	Healthy  *retryJSON    `json:"defaultHealthyRetryPolicy,omitempty"`
 	Locked   bool          `json:"disableSubscriptionOverrides"`
 	Throttle *throttleJSON `json:"defaultThrottlePolicy,omitempty"`
 	Request  *requestJSON  `json:"defaultRequestPolicy,omitempty"`
 }
 
-// parseDelivery reads the policy of a subscription.
-func parseDelivery(text string) (*deliveryPolicy, error) {
+var errNoJSON = errors.New("failed to parse JSON")
+
+// parseDelivery reads the policy of a subscription and writes it as it is
+// shown.
+func parseDelivery(text string) (d *deliveryPolicy, shown string, err error) {
 	var p policyJSON
-	if err := json.Unmarshal([]byte(text), &p); err != nil {
-		return nil, errors.New("failed to parse JSON")
+	if json.Unmarshal([]byte(text), &p) != nil {
+		return nil, "", errNoJSON
 	}
-	return newDelivery(p.Healthy, p.Throttle, p.Request, false)
+	d, err = newDelivery(p.Healthy, p.Throttle, p.Request, false)
+	raw, _ := json.Marshal(p)
+	return d, string(raw), err
 }
 
-// parseTopicDelivery reads the policy of a topic.
-func parseTopicDelivery(text string) (*deliveryPolicy, error) {
-	var p policyJSON
-	if err := json.Unmarshal([]byte(text), &p); err != nil {
-		return nil, errors.New("failed to parse JSON")
+// parseTopicDelivery reads the policy of a topic and writes it as it is shown.
+func parseTopicDelivery(text string) (d *deliveryPolicy, shown string, err error) {
+	var p topicPolicyJSON
+	if json.Unmarshal([]byte(text), &p) != nil {
+		return nil, "", errNoJSON
 	}
 	if p.HTTP == nil {
-		return nil, errors.New("http must be specified")
+		return nil, "", errors.New("http must be specified")
 	}
-	return newDelivery(p.HTTP.Healthy, p.HTTP.Throttle, p.HTTP.Request, p.HTTP.Locked)
+	d, err = newDelivery(p.HTTP.Healthy, p.HTTP.Throttle, p.HTTP.Request, p.HTTP.Locked)
+	raw, _ := json.Marshal(p)
+	return d, string(raw), err
 }
 
-func newDelivery(r *retryPolicy, t *throttleJSON, q *requestJSON, locked bool) (*deliveryPolicy, error) {
-	d := &deliveryPolicy{retries: defaultRetries, locked: locked}
+func newDelivery(r *retryJSON, t *throttleJSON, q *requestJSON, locked bool) (*deliveryPolicy, error) {
+	d := &deliveryPolicy{retries: defaultRetries, locked: locked, own: policyParts{r != nil, t != nil, q != nil}}
 	if r != nil {
-		d.retries = *r
-		if d.retries.Backoff == "" {
-			d.retries.Backoff = "linear"
-		}
-		if d.retries.MinDelay == 0 && d.retries.MaxDelay == 0 {
-			d.retries.MinDelay, d.retries.MaxDelay = 20, 20
-		}
+		d.retries = r.whole()
 	}
 	if t != nil {
 		if t.PerSecond < 1 {
@@ -160,33 +203,55 @@ func (p *retryPolicy) check() error {
 	return nil
 }
 
-// render is the policy as EffectiveDeliveryPolicy shows it on a topic.
-func (d *deliveryPolicy) render() string {
-	content := d.content
-	if content == "" {
-		content = defaultContentType
+func (d *deliveryPolicy) contentType() string {
+	if d.content == "" {
+		return defaultContentType
 	}
-	p := policyJSON{HTTP: &httpJSON{Healthy: &d.retries, Locked: d.locked, Request: &requestJSON{content}}}
-	if d.throttle > 0 {
-		p.HTTP.Throttle = &throttleJSON{d.throttle}
+	return d.content
+}
+
+func (d *deliveryPolicy) throttling() *throttleJSON {
+	if d.throttle == 0 {
+		return nil
 	}
-	raw, _ := json.Marshal(p)
+	return &throttleJSON{d.throttle}
+}
+
+// renderTopic is the policy as EffectiveDeliveryPolicy shows it on a topic,
+// renderSubscription on a subscription.
+func (d *deliveryPolicy) renderTopic() string {
+	raw, _ := json.Marshal(topicPolicyJSON{&httpJSON{d.retries.written(), d.locked, d.throttling(), &requestJSON{d.contentType()}}})
 	return string(raw)
 }
 
-// effective is the policy by which a subscription is served.
+func (d *deliveryPolicy) renderSubscription() string {
+	raw, _ := json.Marshal(policyJSON{Healthy: d.retries.written(), Throttle: d.throttling(), Request: &requestJSON{d.contentType()}})
+	return string(raw)
+}
+
+// effective is the policy by which a subscription is served: of each part its
+// own, else the topic's, else the default.
 func (s *subscription) effective(t *topic) *deliveryPolicy {
-	var ofTopic *deliveryPolicy
+	e := &deliveryPolicy{retries: defaultRetries}
 	if p := t.Attributes["DeliveryPolicy"]; p != "" {
-		ofTopic, _ = parseTopicDelivery(p)
+		if d, _, err := parseTopicDelivery(p); err == nil {
+			e = d
+		}
 	}
-	switch {
-	case s.delivery != nil && (ofTopic == nil || !ofTopic.locked):
-		return s.delivery
-	case ofTopic != nil:
-		return ofTopic
+	d := s.delivery
+	if d == nil || e.locked {
+		return e
 	}
-	return &deliveryPolicy{retries: defaultRetries}
+	if d.own.retries {
+		e.retries = d.retries
+	}
+	if d.own.throttle {
+		e.throttle = d.throttle
+	}
+	if d.own.content {
+		e.content = d.content
+	}
+	return e
 }
 
 // headerText reports whether s can be the value of a header.

@@ -68,7 +68,7 @@ func TestDelayPhases(t *testing.T) {
 		"geometric":   {10 * time.Second, 20 * time.Second},
 		"exponential": {10 * time.Second, 20 * time.Second},
 	} {
-		d, err := parseDelivery(`{"healthyRetryPolicy":{"minDelayTarget":5,"maxDelayTarget":20,"numRetries":9,"numNoDelayRetries":2,` +
+		d, _, err := parseDelivery(`{"healthyRetryPolicy":{"minDelayTarget":5,"maxDelayTarget":20,"numRetries":9,"numNoDelayRetries":2,` +
 			`"numMinDelayRetries":3,"numMaxDelayRetries":2,"backoffFunction":"` + function + `"}}`)
 		if err != nil {
 			t.Fatal(err)
@@ -143,6 +143,11 @@ func TestEffectivePolicy(t *testing.T) {
 	if n := sub.effective(of("true")).retries.Retries; n != 7 {
 		t.Errorf("locked by the topic: %d retries", n)
 	}
+	sub.Attributes = map[string]string{"DeliveryPolicy": `{"throttlePolicy":{"maxReceivesPerSecond":5}}`}
+	sub.derive()
+	if e := sub.effective(of("false")); e.retries.Retries != 7 || e.throttle != 5 {
+		t.Errorf("some of each: %+v", e)
+	}
 }
 
 func TestDeliveryPolicyErrors(t *testing.T) {
@@ -153,7 +158,7 @@ func TestDeliveryPolicyErrors(t *testing.T) {
 		`{"healthyRetryPolicy":{"minDelayTarget":1,"maxDelayTarget":1,"backoffFunction":"cubic"}}`, `{"throttlePolicy":{"maxReceivesPerSecond":0}}`,
 		`{"requestPolicy":{"headerContentType":"a\nb"}}`,
 	} {
-		if _, err := parseDelivery(text); err == nil {
+		if _, _, err := parseDelivery(text); err == nil {
 			t.Errorf("%s was taken", text)
 		}
 	}

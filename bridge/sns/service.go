@@ -35,6 +35,8 @@ type Queues interface {
 	Allows(queue, topic, account string) bool
 	// Delay is for how many seconds the queue with an ARN holds messages back.
 	Delay(queue string) int64
+	// Sequence is the number of the next message of a FIFO queue.
+	Sequence(now int64) uint64
 }
 
 // HTTPOptions say how endpoints are called.
@@ -323,13 +325,26 @@ func (s *Service) subscription(arn string) (*subscription, *topic) {
 }
 
 // background runs f on a goroutine of its own, of which there are few: whoever
-// comes then waits, not in line.
+// comes then waits, not in line. f computes and stores; what waits for endpoints
+// is an errand, or publishers would wait for them, too.
 func (s *Service) background(f func()) {
 	go func() {
 		s.hands <- struct{}{}
 		defer func() { <-s.hands }()
 		f()
 	}()
+}
+
+// errand runs f, which calls endpoints, beside the deliveries.
+func (s *Service) errand(f func()) {
+	go s.calling(f)
+}
+
+// calling runs f when there is room for one more call of an endpoint.
+func (s *Service) calling(f func()) {
+	s.workers <- struct{}{}
+	defer func() { <-s.workers }()
+	f()
 }
 
 // Anonymous implements endpoint.Anonymous.

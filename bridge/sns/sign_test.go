@@ -16,6 +16,7 @@ type noQueues struct{}
 func (noQueues) Resolve(string, string) (*broker.Queue, bool) { return nil, false }
 func (noQueues) Allows(string, string, string) bool           { return false }
 func (noQueues) Delay(string) int64                           { return 0 }
+func (noQueues) Sequence(int64) uint64                        { return 0 }
 
 // foreign is a message as clients of other protocols publish it.
 func foreign(text string) *broker.Message {

@@ -1,6 +1,8 @@
 package sns
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/hermodmq/hermod/bridge/aws"
@@ -16,6 +18,25 @@ func validPhone(s string) bool {
 	return strings.Trim(digits, "0123456789") == ""
 }
 
+// plainPhone takes the separators out of a number, which stand one at a time
+// between digits.
+func plainPhone(s string) string {
+	plain := make([]byte, 0, len(s))
+	for i := range len(s) {
+		switch s[i] {
+		case '-', '.', '/':
+			if i == 0 || i == len(s)-1 || !digit(s[i-1]) || !digit(s[i+1]) {
+				return ""
+			}
+		default:
+			plain = append(plain, s[i])
+		}
+	}
+	return string(plain)
+}
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }
+
 // publishSMS sends one text message, by webhook.
 func (c *call) publishSMS(number string, p *post) *aws.Error {
 	if !validPhone(number) {
@@ -24,9 +45,11 @@ func (c *call) publishSMS(number string, p *post) *aws.Error {
 	if c.Form.Get("TopicArn") != "" || c.Form.Get("TargetArn") != "" {
 		return invalid("PhoneNumber Reason: only one of TopicArn, TargetArn and PhoneNumber may be given")
 	}
-	if err := c.shape(p, ""); err != nil {
+	if err := c.shape(p, "", ""); err != nil {
 		return err
 	}
+	n := notice{text: p.text, structure: p.structure}
+	p.text = n.textFor("sms")
 	return c.publishDirect("sms", number, p)
 }
 
@@ -68,20 +91,13 @@ func (c *call) getSMSAttributes() *aws.Error {
 	p := &c.s.push
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	a := make(map[string]string)
+	a := map[string]string{"MonthlySpendLimit": "1"} // US dollars, what an account of AWS begins with
 	for key, value := range p.sms {
-		name, ok := strings.CutPrefix(key, c.Caller.Account+"/")
-		if !ok {
-			continue
-		}
-		show := len(wanted) == 0
-		for _, w := range wanted {
-			show = show || w == name
-		}
-		if show {
+		if name, ok := strings.CutPrefix(key, c.Caller.Account+"/"); ok {
 			a[name] = value
 		}
 	}
+	maps.DeleteFunc(a, func(name, _ string) bool { return len(wanted) > 0 && !slices.Contains(wanted, name) })
 	c.reply(c.Turn, attributeEntries("attributes", a))
 	return nil
 }

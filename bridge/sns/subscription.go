@@ -63,7 +63,7 @@ func (s *subscription) derive() {
 		}
 	}
 	if p := s.Attributes["DeliveryPolicy"]; p != "" {
-		s.delivery, _ = parseDelivery(p)
+		s.delivery, _, _ = parseDelivery(p)
 	}
 }
 
@@ -79,11 +79,13 @@ func (s *subscription) shown(t *topic) map[string]string {
 		"SubscriptionArn": s.ARN, "SubscriptionPrincipal": s.Principal, "TopicArn": s.Topic,
 	}
 	maps.Copy(a, s.Attributes)
-	if s.Attributes["FilterPolicy"] != "" && a["FilterPolicyScope"] == "" {
+	if s.Attributes["FilterPolicy"] == "" {
+		delete(a, "FilterPolicyScope") // it is kept, and shown with a policy
+	} else if a["FilterPolicyScope"] == "" {
 		a["FilterPolicyScope"] = "MessageAttributes"
 	}
 	if s.Protocol == "http" || s.Protocol == "https" {
-		a["EffectiveDeliveryPolicy"] = s.effective(t).render()
+		a["EffectiveDeliveryPolicy"] = s.effective(t).renderSubscription()
 	}
 	if s.Replay != nil {
 		a["ReplayStatus"] = s.Replay.Status

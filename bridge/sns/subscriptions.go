@@ -1,11 +1,11 @@
 package sns
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -55,7 +55,7 @@ func (c *call) subscribe() *aws.Error {
 	sub.ARN = t.ARN + ":" + aws.NewUUID().String()
 	if sub.Pending = confirms(protocol); sub.Pending {
 		sub.Authenticated = false
-		sub.Token, sub.TokenUntil = newToken(c.Region), c.Turn.Now+tokenLife
+		sub.Token, sub.TokenUntil = newToken(), c.Turn.Now+tokenLife
 	}
 	sub.derive()
 	c.s.startReplay(sub)
@@ -66,7 +66,7 @@ func (c *call) subscribe() *aws.Error {
 	c.s.core.StoreFacts([]broker.Definition{sub.fact()}, nil)
 	c.s.settle(c.Turn, sub, t, nil)
 	if sub.Pending {
-		c.s.background(func() { c.s.askConfirmation(sub, t) })
+		go c.s.askConfirmation(sub, t)
 	} else {
 		c.s.runReplay(sub)
 	}
@@ -89,16 +89,19 @@ func shownARN(sub *subscription, full bool) string {
 	return sub.ARN
 }
 
+// defaultOf has the values of attributes that were never set.
+var defaultOf = map[string]string{"RawMessageDelivery": "false", "FilterPolicyScope": "MessageAttributes"}
+
 // subscribeAgain answers a subscription that is there already.
 func (c *call) subscribeAgain(have, want *subscription, full bool) *aws.Error {
 	for name, value := range want.Attributes {
-		if have.Attributes[name] != value && !(name == "RawMessageDelivery" && value == "false" && have.Attributes[name] == "") {
+		if cmp.Or(have.Attributes[name], defaultOf[name]) != value {
 			return invalid("Attributes Reason: Subscription already exists with different attributes")
 		}
 	}
 	if have.Pending {
 		t := c.s.topic(have.Topic)
-		c.s.background(func() { c.s.askConfirmation(have, t) })
+		go c.s.askConfirmation(have, t)
 	}
 	c.store(nil, element("SubscriptionArn", shownARN(have, full)))
 	return nil
@@ -113,22 +116,11 @@ func confirms(protocol string) bool {
 	return false
 }
 
-// newToken makes a token that nobody can guess and that tells the region.
-func newToken(region string) string {
+// newToken makes a token that nobody can guess.
+func newToken() string {
 	raw := make([]byte, 144)
 	rand.Read(raw)
-	n := copy(raw[1:], region[:min(len(region), 100)])
-	raw[0] = byte(n)
 	return hex.EncodeToString(raw)
-}
-
-// tokenRegion is the region a token was made in; false if it is none.
-func tokenRegion(token string) (string, bool) {
-	raw, err := hex.DecodeString(token)
-	if err != nil || len(raw) == 0 || int(raw[0]) >= len(raw) {
-		return "", false
-	}
-	return string(raw[1 : 1+raw[0]]), true
 }
 
 // roomFor checks the quotas.
@@ -171,7 +163,7 @@ func (s *Service) checkEndpoint(sub *subscription, t *topic) *aws.Error {
 			return invalid("Email address")
 		}
 	case "sms":
-		if !validPhone(endpoint) {
+		if !validPhone(plainPhone(endpoint)) {
 			return refuse(400, "InvalidParameter", "Invalid SMS endpoint: "+endpoint)
 		}
 	case "application":
@@ -239,9 +231,11 @@ func (s *Service) setSubscription(sub *subscription, t *topic, name, value strin
 		if sub.Protocol != "http" && sub.Protocol != "https" {
 			return invalid("DeliveryPolicy: Delivery Policy does not apply to protocol " + sub.Protocol)
 		}
-		if _, err := parseDelivery(value); err != nil {
+		_, shown, err := parseDelivery(value)
+		if err != nil {
 			return invalid("DeliveryPolicy: " + err.Error())
 		}
+		value = shown
 	case "SubscriptionRoleArn":
 	case "ReplayPolicy":
 		return s.setReplay(sub, t, value)
@@ -299,38 +293,45 @@ func (c *call) confirmSubscription() *aws.Error {
 	if !ok || a.Service != "sns" {
 		return invalid("Topic")
 	}
-	region, ok := tokenRegion(token)
-	if !ok {
+	if _, err := hex.DecodeString(token); err != nil || token == "" {
 		return refuse(400, "InvalidParameter", "Invalid token")
-	}
-	if region != a.Region {
-		return invalid("Topic")
 	}
 	s := c.s
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	t := s.topic(arn)
-	if t == nil {
+	sub, t := s.byToken(token)
+	switch {
+	case sub == nil || sub.Pending && sub.TokenUntil < c.Turn.Now:
 		return invalid("Token")
+	case a.Region != regionOf(sub.Topic):
+		return invalid("Topic") // any other name will do: the token says which topic it is
 	}
-	for _, sub := range t.subscriptions() {
-		if sub.Token == "" || sub.Token != token {
-			continue
-		}
-		if sub.Pending && sub.TokenUntil < c.Turn.Now {
-			return invalid("Token")
-		}
-		if sub.Pending {
-			changed := sub.with()
-			changed.Pending, changed.Authenticated, changed.Locked = false, c.signed(), locked
-			c.replaceSubscription(changed, t)
-			s.runReplay(changed)
-		}
-		c.later()
-		c.store(nil, element("SubscriptionArn", sub.ARN))
-		return nil
+	if sub.Pending {
+		changed := sub.with()
+		changed.Pending, changed.Authenticated, changed.Locked = false, c.signed(), locked
+		c.replaceSubscription(changed, t)
+		s.runReplay(changed)
 	}
-	return invalid("Token")
+	c.later()
+	c.store(nil, element("SubscriptionArn", sub.ARN))
+	return nil
+}
+
+func regionOf(arn string) string {
+	a, _, _ := aws.ParseARN(arn)
+	return a.Region
+}
+
+// byToken finds the subscription that a token confirms.
+func (s *Service) byToken(token string) (*subscription, *topic) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, sub := range s.subs {
+		if t := s.topics[sub.Topic]; sub.Token == token && t != nil {
+			return sub, t
+		}
+	}
+	return nil, nil
 }
 
 // replaceSubscription puts a changed subscription in the place of the old one.
@@ -351,7 +352,7 @@ func (s *Service) swap(turn *broker.Turn, sub *subscription, t *topic) {
 
 func (c *call) unsubscribe() *aws.Error {
 	arn := c.param("SubscriptionArn")
-	if arn == "" {
+	if arn == "" && !c.Form.Has("SubscriptionArn") {
 		return invalid("SubscriptionArn Reason: no value for required parameter")
 	}
 	parts := strings.Split(arn, ":")
@@ -375,7 +376,6 @@ func (c *call) unsubscribe() *aws.Error {
 	case c.Caller != nil && !c.Caller.System() && c.Caller.Account != sub.Owner && c.Caller.Account != t.account:
 		return denied(c.Caller.ARN(), "Unsubscribe", t.ARN)
 	}
-	byLink := !c.signed()
 	changed := t.with()
 	changed.Deleted++
 	c.s.complete(changed)
@@ -385,8 +385,8 @@ func (c *call) unsubscribe() *aws.Error {
 	c.s.relist(changed)
 	c.s.mu.Unlock()
 	c.s.remove(c.Turn, sub)
-	if !sub.Pending && (sub.Protocol == "http" || sub.Protocol == "https") && !byLink {
-		c.s.background(func() { c.s.sayGoodbye(sub, t) })
+	if !sub.Pending && (sub.Protocol == "http" || sub.Protocol == "https") {
+		c.s.errand(func() { c.s.sayGoodbye(sub, t) })
 	}
 	c.later()
 	c.store([]broker.Definition{{Kind: subKind, Key: arn, Delete: true}, changed.fact()}, "")
@@ -489,9 +489,16 @@ func (c *call) setSubscriptionAttributes() *aws.Error {
 	return nil
 }
 
-// askConfirmation sends an endpoint the request to confirm.
+// confirmURL is the link that confirms a subscription. Names in links are not
+// escaped: receivers compare them with what they know.
+func (s *Service) confirmURL(sub *subscription) string {
+	return s.base() + "/?Action=ConfirmSubscription&TopicArn=" + sub.Topic + "&Token=" + sub.Token
+}
+
+// askConfirmation sends an endpoint the request to confirm, up to four times. It
+// takes a minute or two where nobody answers.
 func (s *Service) askConfirmation(sub *subscription, t *topic) {
-	link := s.base() + "/?Action=ConfirmSubscription&TopicArn=" + url.QueryEscape(t.ARN) + "&Token=" + sub.Token
+	link := s.confirmURL(sub)
 	text := "You have chosen to subscribe to the topic " + t.ARN + ".\nTo confirm the subscription, visit the SubscribeURL included in this message."
 	body, id := s.handshake("SubscriptionConfirmation", sub, t, text, link)
 	for attempt := range 4 {
@@ -499,15 +506,17 @@ func (s *Service) askConfirmation(sub *subscription, t *topic) {
 			return
 		}
 		var failed *failure
-		switch sub.Protocol {
-		case "http", "https":
-			failed = s.post(sub.Endpoint, body, handshakeHeader("SubscriptionConfirmation", id, t, sub, false))
-		case "email-json":
-			failed = s.sendMail(sub.Endpoint, "AWS Notification - Subscription Confirmation", string(body))
-		default:
-			failed = s.sendMail(sub.Endpoint, "AWS Notification - Subscription Confirmation",
-				"You have chosen to subscribe to the topic:\n"+t.ARN+"\n\nTo confirm this subscription, click or visit the link below:\n"+link+"\n")
-		}
+		s.calling(func() {
+			switch sub.Protocol {
+			case "http", "https":
+				failed = s.post(sub.Endpoint, body, handshakeHeader("SubscriptionConfirmation", id, t, sub, false))
+			case "email-json":
+				failed = s.sendMail(sub.Endpoint, "AWS Notification - Subscription Confirmation", string(body))
+			default:
+				failed = s.sendMail(sub.Endpoint, "AWS Notification - Subscription Confirmation",
+					"You have chosen to subscribe to the topic:\n"+t.ARN+"\n\nTo confirm this subscription, click or visit the link below:\n"+link+"\n")
+			}
+		})
 		if failed == nil {
 			return
 		}
@@ -520,7 +529,9 @@ func (s *Service) askConfirmation(sub *subscription, t *topic) {
 
 // sayGoodbye tells an endpoint that its subscription has ended.
 func (s *Service) sayGoodbye(sub *subscription, t *topic) {
-	link := s.base() + "/?Action=ConfirmSubscription&TopicArn=" + url.QueryEscape(t.ARN) + "&Token=" + sub.Token
+	sub = sub.with()
+	sub.Token = newToken() // the old one has done its work
+	link := s.confirmURL(sub)
 	text := "You have chosen to deactivate subscription " + sub.ARN + ".\nTo cancel this operation and restore the subscription, visit the SubscribeURL included in this message."
 	body, id := s.handshake("UnsubscribeConfirmation", sub, t, text, link)
 	if failed := s.post(sub.Endpoint, body, handshakeHeader("UnsubscribeConfirmation", id, t, sub, true)); failed != nil {

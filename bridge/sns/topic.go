@@ -125,12 +125,11 @@ func (t *topic) shown() map[string]string {
 	}
 	if t.fifo {
 		a["FifoTopic"], a["ContentBasedDeduplication"] = "true", "false"
-		a["FifoThroughputScope"] = "Topic"
 	}
 	maps.Copy(a, t.Attributes)
 	if p := t.Attributes["DeliveryPolicy"]; p != "" {
-		if d, err := parseTopicDelivery(p); err == nil {
-			a["EffectiveDeliveryPolicy"] = d.render()
+		if d, _, err := parseTopicDelivery(p); err == nil {
+			a["EffectiveDeliveryPolicy"] = d.renderTopic()
 		}
 	}
 	if t.ArchiveFrom != 0 {

@@ -52,7 +52,7 @@ func (c *call) createTopic() *aws.Error {
 	c.s.changing.Lock()
 	defer c.s.changing.Unlock()
 	if have := c.s.topic(arn); have != nil {
-		return c.sameTopic(have, attributes, tags)
+		return c.sameTopic(have, t, tags)
 	}
 	if n := len(c.s.topics); n >= 100_000 {
 		return refuse(403, "TopicLimitExceeded", "Maximum number of topics reached.")
@@ -77,9 +77,12 @@ func reasoned(err *aws.Error) *aws.Error {
 
 // sameTopic answers the creation of a topic that is there: it must not ask for
 // anything else.
-func (c *call) sameTopic(have *topic, attributes map[string]string, tags []tag) *aws.Error {
+func (c *call) sameTopic(have, asked *topic, tags []tag) *aws.Error {
 	shown := have.shown()
-	for k, v := range attributes {
+	if have.fifo && shown["FifoThroughputScope"] == "" {
+		shown["FifoThroughputScope"] = "Topic"
+	}
+	for k, v := range asked.Attributes {
 		if shown[k] != v {
 			return invalid("Attributes Reason: Topic already exists with different attributes")
 		}
@@ -139,7 +142,7 @@ func (c *call) deleteTopic() *aws.Error {
 func page[T any](list []T, token string, key func(T) string) (some []T, next string, ok bool) {
 	start := 0
 	if token != "" {
-		raw, err := base64.RawURLEncoding.DecodeString(token)
+		raw, err := base64.StdEncoding.DecodeString(token)
 		if err != nil {
 			return nil, "", false
 		}
@@ -153,7 +156,7 @@ func page[T any](list []T, token string, key func(T) string) (some []T, next str
 	list = list[start:]
 	if len(list) > pageSize {
 		list = list[:pageSize]
-		next = base64.RawURLEncoding.EncodeToString([]byte(key(list[pageSize-1])))
+		next = base64.StdEncoding.EncodeToString([]byte(key(list[pageSize-1])))
 	}
 	return list, next, true
 }
@@ -255,9 +258,11 @@ func (s *Service) setAttribute(t *topic, name, value string, now int64) *aws.Err
 			delete(t.Attributes, name)
 			return nil
 		}
-		if _, err := parseTopicDelivery(value); err != nil {
+		_, shown, err := parseTopicDelivery(value)
+		if err != nil {
 			return invalid("DeliveryPolicy: " + err.Error())
 		}
+		value = shown
 	case "TracingConfig":
 		if value != "PassThrough" && value != "Active" {
 			return invalid("TracingConfig Reason: Only PassThrough and Active are supported")
@@ -278,11 +283,6 @@ func (s *Service) setAttribute(t *topic, name, value string, now int64) *aws.Err
 		if value != "Topic" && value != "MessageGroup" {
 			return invalid("FifoThroughputScope")
 		}
-	case "FifoTopic":
-		if value != "true" && value != "false" || (value == "true") != t.fifo {
-			return invalid("AttributeName")
-		}
-		return nil
 	case "ArchivePolicy":
 		return s.setArchive(t, value, now)
 	default:

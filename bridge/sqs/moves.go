@@ -376,7 +376,7 @@ func (s *Service) moved(t *broker.Turn, old *broker.Message, to *queue) *broker.
 	if c, err := message.Parse(old); err == nil {
 		c.ID = aws.NewUUID()
 		if to.settings().Fifo {
-			c.Sequence = to.nextSequence(t.Now)
+			c.Sequence = nextSequence(t.Now)
 		}
 		m.Native = c.AppendNative(nil)
 	}

@@ -93,7 +93,7 @@ func (s *Service) prepare(r *request, q *queue, set *settings, e *entry, batch b
 	body := []byte(nil)
 	body, content.Encoded = message.Decode(e.body.v, content.Attributes)
 	if set.Fifo {
-		x.seq = q.nextSequence(r.Turn.Now)
+		x.seq = nextSequence(r.Turn.Now)
 		content.Sequence = x.seq
 		notes.Origin = string(strconv.AppendUint(append(x.uuid.Append(nil), ' '), x.seq, 10))
 	}
@@ -129,9 +129,12 @@ var lastSequence atomic.Uint64
 
 const sequenceBase = 10_000_000_000_000_000_000 // all have 20 digits
 
-// nextSequence is the number of the next message of a FIFO queue; q.sending is
-// held. Numbers follow the clock, so that they grow over restarts.
-func (q *queue) nextSequence(now int64) uint64 {
+// Sequence is the number of the next message of a FIFO queue, any of them. Who
+// sends to a queue of its own holds q.sending. Numbers follow the clock, so that
+// they grow over restarts.
+func (s *Service) Sequence(now int64) uint64 { return nextSequence(now) }
+
+func nextSequence(now int64) uint64 {
 	n := sequenceOf(now, 0)
 	for {
 		last := lastSequence.Load()

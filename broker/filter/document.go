@@ -2,13 +2,15 @@ package filter
 
 import (
 	"strconv"
+	"strings"
 	"unsafe"
 )
 
 // Document is a parsed JSON value. Parse may be called again and again: it
 // reuses what the document holds.
 type Document struct {
-	nodes []node
+	nodes  []node
+	dotted bool // some node is a part
 }
 
 // node is a value; containers are followed by what they contain, up to end.
@@ -19,6 +21,7 @@ type node struct {
 	end  int // index behind the value
 	kind Kind
 	yes  bool
+	part bool // an object that only stands for the first part of a dotted name
 }
 
 // maxNodes bounds what one body makes us hold: 256 KiB of "[0,0,0..." stay
@@ -29,7 +32,7 @@ const maxNodes = 1 << 18
 // document aliases body, which must not change while it is used.
 func (d *Document) Parse(body []byte) bool {
 	clear(d.nodes)
-	d.nodes = d.nodes[:0]
+	d.nodes, d.dotted = d.nodes[:0], false
 	if len(body) == 0 {
 		return false
 	}
@@ -58,18 +61,36 @@ func (d *Document) Release() {
 }
 
 // field finds a field of the object at node i, -1 if there is none. Of two of
-// one name the later one counts.
+// one name the later one counts; parts of dotted names are not fields.
 func (d *Document) field(i int, name string) int {
 	found := -1
 	if i < 0 {
 		return found
 	}
 	for j := i + 1; j < d.nodes[i].end; j = d.nodes[j].end {
-		if d.nodes[j].name == name {
+		if d.nodes[j].name == name && !d.nodes[j].part {
 			found = j
 		}
 	}
 	return found
+}
+
+// part finds the next part of that name in the object at node i, behind node
+// after; -1 if there is none.
+func (d *Document) part(i, after int, name string) int {
+	if i < 0 {
+		return -1
+	}
+	j := i + 1
+	if after >= 0 {
+		j = d.nodes[after].end
+	}
+	for ; j < d.nodes[i].end; j = d.nodes[j].end {
+		if d.nodes[j].part && d.nodes[j].name == name {
+			return j
+		}
+	}
+	return -1
 }
 
 type parser struct {
@@ -167,10 +188,38 @@ func (p *parser) entries(kind Kind, depth int) bool {
 				return false
 			}
 		}
-		if !p.value(name, depth+1) {
+		if !p.named(name, depth+1) {
 			return false
 		}
 	}
+}
+
+// isPath bounds the parts that a name is taken apart into.
+func isPath(name string) bool { return strings.Count(name, ".") <= maxDepth }
+
+// named reads the value of a field. A name with dots is a path: "a.b" is the
+// field b of an object a.
+func (p *parser) named(name string, depth int) bool {
+	first, rest, dotted := strings.Cut(name, ".")
+	if !dotted || !isPath(name) {
+		return p.value(name, depth)
+	}
+	i := len(p.d.nodes)
+	for ; dotted; first, rest, dotted = strings.Cut(rest, ".") {
+		if len(p.d.nodes) >= maxNodes {
+			return false
+		}
+		p.d.nodes = append(p.d.nodes, node{name: first, kind: object, part: true})
+	}
+	p.d.dotted = true
+	last := len(p.d.nodes)
+	if !p.value(first, depth) {
+		return false
+	}
+	for j := i; j < last; j++ {
+		p.d.nodes[j].end = len(p.d.nodes)
+	}
+	return true
 }
 
 func (p *parser) name() (string, bool) {

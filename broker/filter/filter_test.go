@@ -224,6 +224,23 @@ func TestBody(t *testing.T) {
 		{`{"$or":[{"a":{"b":[1]}},{"c":[2]}],"d":[3]}`, `{"a":{"b":1},"d":3}`, true},
 		{`{"$or":[{"a":{"b":[1]}},{"c":[2]}],"d":[3]}`, `{"a":{"b":2},"d":3}`, false},
 		{`{"a":["y"]}`, `{"a":"x","a":"y"}`, true},
+		{`{"a.b":["x"]}`, `{"a":{"b":"x"}}`, true},
+		{`{"a.b":["x"]}`, `{"a.b":"x"}`, true},
+		{`{"a.b":["x"]}`, `{"a.b":"y"}`, false},
+		{`{"a.b":["x"]}`, `{"a":"x","b":"x"}`, false},
+		{`{"a.b.c":["x"]}`, `{"a.b":{"c":"x"}}`, true},
+		{`{"a.b.c":["x"]}`, `{"a":{"b.c":"x"}}`, true},
+		{`{"a.b.c":["x"]}`, `{"a":[{"b":"x"},{"b.c":["y","x"]}]}`, true},
+		{`{"a":{"b":["x"]}}`, `{"a.b":"x"}`, true},
+		{`{"a":{"b":["x"]}}`, `{"a":{"c":1},"a.b":"x"}`, true},
+		{`{"a":{"b":["x"]}}`, `{"a.c":1,"a.b":"x","a.d":2}`, true},
+		{`{"a":{"c":[1]}}`, `{"a":{"c":1},"a.b":"x"}`, true},
+		{`{"a":{"b":[{"exists":false}]}}`, `{"a.b":"x"}`, false},
+		{`{"a":[{"exists":false}]}`, `{"a.b":"x"}`, true},
+		{`{"a.b":{"c":["x"],"d":[1]}}`, `{"a":{"b":{"c":"x","d":1}}}`, true},
+		{`{"$or":[{"a.b":["x"]},{"c":["x"]}]}`, `{"a":{"b":"x"}}`, true},
+		{`{"a..b":["x"]}`, `{"a..b":"x"}`, true},
+		{`{".":["x"]}`, `{".":"x"}`, true},
 	} {
 		p, err := Compile(c.policy, Body)
 		if err != nil {
@@ -234,6 +251,21 @@ func TestBody(t *testing.T) {
 		d.Parse([]byte(c.body))
 		if got := p.MatchBody(&d); got != c.want {
 			t.Errorf("%s on %s: %v", c.policy, c.body, got)
+		}
+	}
+}
+
+// TestLongNames: names with more dots than anybody nests are names.
+func TestLongNames(t *testing.T) {
+	name := strings.Repeat("a.", 100_000)
+	p, err := Compile(`{"`+name+`":["x"]}`, Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for body, want := range map[string]bool{`{"` + name + `":"x"}`: true, `{"` + name + `":"y"}`: false, `{"a":{"a":"x"}}`: false} {
+		var d Document
+		if !d.Parse([]byte(body)) || p.MatchBody(&d) != want {
+			t.Errorf("%.40s: not %v", body, want)
 		}
 	}
 }
@@ -260,6 +292,7 @@ func FuzzPolicy(f *testing.F) {
 	f.Add(`{"a":[{"numeric":[">",0,"<=",1e3]}]}`, `{"a":[1,{"b":"x"}]}`)
 	f.Add(`{"$or":[{"a":{"b":[{"anything-but":{"prefix":["x"]}}]}},{"c":[{"exists":false}]}]}`, `{"a":{"b":"y"}}`)
 	f.Add(`{"k":[{"wildcard":"a*\\*"},{"cidr":"10.0.0.0/8"},null,true]}`, `{"k":"10.1.1.1"}`)
+	f.Add(`{"a.b":{"c..d":["x"]},"a":{"e":[1]}}`, `{"a":{"b.c":{"":{"d":"x"}}},"a.e":1}`)
 	f.Fuzz(func(t *testing.T, policy, body string) {
 		p, err := Compile(policy, Body)
 		if err != nil {

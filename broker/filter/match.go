@@ -221,13 +221,7 @@ func (p *Policy) MatchBody(d *Document) bool {
 // that is not there.
 func (b *branch) matchObject(d *Document, i int) bool {
 	for j := range b.keys {
-		k := &b.keys[j]
-		at := d.field(i, k.name)
-		if k.below != nil {
-			if !k.below.matchNested(d, at) {
-				return false
-			}
-		} else if !k.matchLeaf(d, at) {
+		if !b.keys[j].matchField(d, i) {
 			return false
 		}
 	}
@@ -244,6 +238,32 @@ func (b *branch) matchObject(d *Document, i int) bool {
 		}
 	}
 	return true
+}
+
+// matchField matches a key of the object at node i.
+func (k *key) matchField(d *Document, i int) bool {
+	at := d.field(i, k.name)
+	if !d.dotted {
+		return k.matchAt(d, at)
+	}
+	found := at >= 0
+	if found && k.matchAt(d, at) {
+		return true
+	}
+	for at = d.part(i, -1, k.name); at >= 0; at = d.part(i, at, k.name) {
+		if found = true; k.matchAt(d, at) {
+			return true
+		}
+	}
+	return !found && k.matchAt(d, -1)
+}
+
+// matchAt matches what the key leads to.
+func (k *key) matchAt(d *Document, i int) bool {
+	if k.below != nil {
+		return k.below.matchNested(d, i)
+	}
+	return k.matchLeaf(d, i)
 }
 
 // matchNested matches against what a key leads to: an object, or any object of

@@ -1,6 +1,8 @@
 package filter
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"strings"
 )
@@ -63,14 +65,9 @@ var ErrNested error = refusal("Filter policy scope MessageAttributes does not su
 // Compile reads a policy. Except for [ErrNested], the texts of errors are what
 // SNS says after "FilterPolicy: ".
 func Compile(text string, scope Scope) (*Policy, error) {
-	c := compiler{lexer: lexer{src: text}}
-	root, err := c.policy()
+	root, err := compile(text)
 	if err != nil {
-		var bad *syntaxError
-		if errors.As(err, &bad) {
-			return nil, refusal("failed to parse JSON. " + bad.msg)
-		}
-		return nil, err
+		return nil, explain(text, err)
 	}
 	if scope == Attributes && root.nested() {
 		return nil, ErrNested
@@ -81,7 +78,62 @@ func Compile(text string, scope Scope) (*Policy, error) {
 	if root.combinations(1) > MaxCombinations {
 		return nil, refusal("Filter policy is too complex")
 	}
+	if scope == Body {
+		root.unfold()
+	}
 	return &Policy{scope, *root}, nil
+}
+
+// unfold makes paths of names with dots: "a.b" means the field b of a.
+func (b *branch) unfold() {
+	for i := range b.keys {
+		k := &b.keys[i]
+		if k.below != nil {
+			k.below.unfold()
+		}
+		if !isPath(k.name) {
+			continue
+		}
+		parts := strings.Split(k.name, ".")
+		for n := len(parts) - 1; n > 0; n-- {
+			*k = key{name: parts[n-1], below: &branch{keys: []key{{name: parts[n], leaf: k.leaf, below: k.below}}}}
+		}
+	}
+	for _, or := range b.ors {
+		for i := range or {
+			or[i].unfold()
+		}
+	}
+}
+
+func compile(text string) (*branch, error) {
+	c := compiler{lexer: lexer{src: text}}
+	return c.policy()
+}
+
+// explain is the error of a policy in SNS's words. SNS looks first whether the
+// text is JSON, then at the policy without its white space: that is what
+// positions count.
+func explain(text string, err error) error {
+	var bad *syntaxError
+	if !errors.As(err, &bad) {
+		for l := (lexer{src: text}); ; {
+			t, wrong := l.next()
+			if errors.As(wrong, &bad) || t == tokenEnd {
+				break
+			}
+		}
+	}
+	if bad != nil {
+		return refusal("failed to parse JSON. " + bad.msg)
+	}
+	var dense bytes.Buffer
+	if json.Compact(&dense, []byte(text)) == nil {
+		if _, again := compile(dense.String()); again != nil {
+			return again
+		}
+	}
+	return err
 }
 
 func (b *branch) nested() bool {

@@ -161,7 +161,7 @@ func (n *node) newEndpoint() (*endpoint.Endpoint, error) {
 // refuseAWS is the answer to what is not HTTP as we understand it.
 func refuseAWS(status int, text string) (string, []byte) {
 	e := &aws.Error{Status: status, Code: "MalformedHttpRequestException", Message: text}
-	return "text/xml", e.AppendXML(nil, "", aws.NewRequestID())
+	return "text/xml", e.AppendXML(nil, "", aws.NewRequestID(), "")
 }
 
 func peerOf(i *transport.Info) endpoint.Peer {

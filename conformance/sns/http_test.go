@@ -1,6 +1,7 @@
 package sns
 
 import (
+	"context"
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha1"
@@ -46,7 +47,10 @@ func TestSNS30_Confirmation(t *testing.T) {
 	w.refused(confirm(arn, "randomtoken"), "InvalidParameter", "Invalid token")
 	w.refused(confirm(arn, e.Token[:len(e.Token)-2]+"00"), "InvalidParameter", "Invalid parameter: Token")
 	w.refused(confirm(arnParts(arn, func(p []string) { p[3] = "eu-west-3" }), e.Token), "InvalidParameter", "Invalid parameter: Topic")
-	w.refused(confirm(arn+"x", e.Token), "InvalidParameter", "Invalid parameter: Token")
+	w.refused(confirm(arn+"x", e.Token[:len(e.Token)-2]+"00"), "InvalidParameter", "Invalid parameter: Token")
+	if want := "/?Action=ConfirmSubscription&TopicArn=" + arn + "&Token=" + e.Token; !strings.HasSuffix(e.SubscribeURL, want) {
+		t.Errorf("%s, want %s", e.SubscribeURL, want)
+	}
 	if body := w.visit(e.SubscribeURL); !strings.Contains(body, "<SubscriptionArn>"+sub+"</SubscriptionArn>") {
 		t.Errorf("%s", body)
 	}
@@ -58,6 +62,30 @@ func TestSNS30_Confirmation(t *testing.T) {
 	w.must(confirm(arn, w.open(r.next(w).body).Token))
 	if a := w.subscription(other); a["ConfirmationWasAuthenticated"] != "true" {
 		t.Errorf("%v", a)
+	}
+	third := w.subscribe(arn, "http", r.URL+"/third")
+	w.must(confirm(arn+"x", w.open(r.next(w).body).Token)) // the token says which topic it is
+	if a := w.subscription(third); a["PendingConfirmation"] != "false" {
+		t.Errorf("%v", a)
+	}
+}
+
+// SNS-30: endpoints that do not answer their confirmation hold up neither others nor
+// publishers.
+func TestSNS30_ConfirmationsThatNobodyTakes(t *testing.T) {
+	_, w := start(t) // mail is not configured: each of these is tried for more than a minute
+	dead, arn, q, r := w.topic(), w.topic(), w.queue(), newReceiver(t)
+	for i := range 100 {
+		w.subscribe(dead, "email", fmt.Sprintf("nobody-%d@example.org", i))
+	}
+	w.subscribe(arn, "sqs", q.arn)
+	w.confirmed(arn, r)
+	soon, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, err := w.Publish(soon, &sns.PublishInput{TopicArn: &arn, Message: aws.String("signed")})
+	w.must(err)
+	if e := w.envelope(q); e.Message != "signed" || e.Signature == "" {
+		t.Errorf("%+v", e)
 	}
 }
 
@@ -186,6 +214,10 @@ func TestSNS34_UnsubscribeConfirmation(t *testing.T) {
 	w.confirmed(arn, r)
 	w.publish(arn, "y")
 	w.visit(w.open(r.next(w).body).UnsubscribeURL)
+	again := w.open(r.next(w).body) // the link says goodbye, too
+	if again.Type != "UnsubscribeConfirmation" || again.Token == e.Token {
+		t.Errorf("%+v", again)
+	}
 	list, err := w.ListSubscriptionsByTopic(ctx, &sns.ListSubscriptionsByTopicInput{TopicArn: &arn})
 	w.must(err)
 	if len(list.Subscriptions) != 0 {
@@ -346,7 +378,7 @@ func TestSNS38_QueueDeleted(t *testing.T) {
 	w.must(err)
 	id := *w.publish(arn, "x").MessageId
 	m := w.receive(dead)
-	if e := w.open(*m.Body); e.MessageId != id || aws.ToString(m.MessageAttributes["ErrorCode"].StringValue) != "AWS.SimpleQueueService.NonExistentQueue" {
+	if e := w.open(*m.Body); e.MessageId != id || len(m.MessageAttributes) != 0 { // AWS adds nothing of a queue that is gone
 		t.Errorf("%s %v", *m.Body, m.MessageAttributes)
 	}
 	// Without a dead-letter queue the message waits for the queue.
@@ -370,8 +402,40 @@ func TestSNS38_QueueDeleted(t *testing.T) {
 	w.must(w.set(sub, "RedrivePolicy", `{"deadLetterTargetArn":"`+fdead.arn+`"}`))
 	_, err = w.queues.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: &fq.url})
 	w.must(err)
-	w.publish(fifo, "y", group("g", "d"))
-	if e := w.envelope(fdead); e.Message != "y" {
-		t.Errorf("%+v", e)
+	for i := range 5 {
+		batch := make([]types.PublishBatchRequestEntry, 10)
+		for j := range batch {
+			batch[j] = entry(fmt.Sprint(j), fmt.Sprint(10*i+j))
+			batch[j].MessageGroupId, batch[j].MessageDeduplicationId = aws.String("g"), aws.String(fmt.Sprint("d", 10*i+j))
+		}
+		_, err := w.PublishBatch(ctx, &sns.PublishBatchInput{TopicArn: &fifo, PublishBatchRequestEntries: batch})
+		w.must(err)
+	}
+	for i := range 50 {
+		if e := w.envelope(fdead); e.Message != fmt.Sprint(i) {
+			t.Fatalf("message %s, want %d: the order is lost", e.Message, i)
+		}
+	}
+	// A queue that comes back gets what waited for it in order, too.
+	back, bq := w.topic("FifoTopic", "true"), w.queue("FifoQueue", "true")
+	w.subscribe(back, "sqs", bq.arn, "RawMessageDelivery", "true")
+	_, err = w.queues.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: &bq.url})
+	w.must(err)
+	for i := range 30 {
+		w.publish(back, fmt.Sprint(i), group(fmt.Sprint("g", i%2), fmt.Sprint("d", i)))
+	}
+	name = bq.arn[strings.LastIndexByte(bq.arn, ':')+1:]
+	w.eventually("the queue can be made again", func() bool {
+		_, err := w.queues.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: &name, Attributes: map[string]string{"FifoQueue": "true"}})
+		return err == nil
+	})
+	next := map[string]int{"g0": 0, "g1": 1}
+	for range 30 {
+		m := w.receive(bq)
+		g := m.Attributes["MessageGroupId"]
+		if *m.Body != fmt.Sprint(next[g]) {
+			t.Fatalf("group %s: message %s, want %d: the order is lost", g, *m.Body, next[g])
+		}
+		next[g] += 2
 	}
 }

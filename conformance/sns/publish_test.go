@@ -24,7 +24,7 @@ func TestSNS16_Envelope(t *testing.T) {
 	e := w.open(*m.Body)
 	if e.Type != "Notification" || e.MessageId != *r.MessageId || e.TopicArn != arn || e.Subject != "subject" || e.Message != "hello \"quoted\"\n<&> ü" ||
 		e.SignatureVersion != "1" || e.Signature == "" || !strings.Contains(e.SigningCertURL, "/SimpleNotificationService-") ||
-		!strings.Contains(e.UnsubscribeURL, "Action=Unsubscribe&SubscriptionArn="+strings.ReplaceAll(sub, ":", "%3A")) || e.MessageAttributes["k"].Value != "v" {
+		!strings.Contains(e.UnsubscribeURL, "Action=Unsubscribe&SubscriptionArn="+sub) || e.MessageAttributes["k"].Value != "v" {
 		t.Errorf("%s", *m.Body)
 	}
 	if !regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`).MatchString(e.Timestamp) {
@@ -141,6 +141,7 @@ func TestSNS21_AttributeErrors(t *testing.T) {
 		{"at..tr", text("v"), "Message attribute name can not have successive '.' character."},
 		{strings.Repeat("a", 257), text("v"), "Length of message attribute name must be less than 256 bytes."},
 		{"attr1", value("Stringprefixed", aws.String("x"), nil), "The message attribute 'attr1' has an invalid message attribute type, the set of supported type prefixes is Binary, Number, and String."},
+		{"attr1", value("String.", aws.String("x"), nil), "The message attribute 'attr1' has an invalid message attribute type, the set of supported type prefixes is Binary, Number, and String."},
 		{"attr1", value("", aws.String("x"), nil), "The message attribute 'attr1' has an invalid message attribute type, the set of supported type prefixes is Binary, Number, and String."},
 		{"attr1", value("String", nil, []byte("x")), "The message attribute 'attr1' with type 'String' must use field 'String'."},
 		{"attr1", value("Number", nil, []byte("x")), "The message attribute 'attr1' with type 'Number' must use field 'String'."},
@@ -192,9 +193,13 @@ func TestSNS23_PublishBatch(t *testing.T) {
 	}
 	bad := entry("bad", `{}`)
 	bad.MessageStructure = aws.String("json")
-	r, err := batch(arn, entry("1", "one"), bad, entry("2", "two"))
+	// What is wrong with an entry is wrong with the request; SNS-46 has a batch of which some fails.
+	_, err := batch(arn, entry("1", "one"), bad, entry("2", "two"))
+	w.refused(err, "InvalidParameter", "Invalid parameter: Message Structure - No default entry in JSON message body")
+	w.none(q)
+	r, err := batch(arn, entry("1", "one"), entry("2", "two"))
 	w.must(err)
-	if len(r.Successful) != 2 || len(r.Failed) != 1 || *r.Failed[0].Id != "bad" || *r.Failed[0].Code != "InvalidParameter" || !r.Failed[0].SenderFault {
+	if len(r.Successful) != 2 || len(r.Failed) != 0 {
 		t.Errorf("%v %v", r.Successful, r.Failed)
 	}
 	got := []string{*w.receive(q).Body, *w.receive(q).Body}

@@ -1,6 +1,8 @@
 package sns
 
 import (
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -70,8 +72,13 @@ func TestSNS12_SubscribeAgain(t *testing.T) {
 	if two := w.subscribe(arn, "sqs", q.arn); one != two {
 		t.Errorf("%s and %s", one, two)
 	}
-	_, err := w.trySubscribe(arn, "sqs", q.arn, "RawMessageDelivery", "false")
-	w.refused(err, "InvalidParameter", "Invalid parameter: Attributes Reason: Subscription already exists with different attributes")
+	if two := w.subscribe(arn, "sqs", q.arn, "FilterPolicyScope", "MessageAttributes"); one != two {
+		t.Errorf("%s and %s", one, two)
+	}
+	for name, value := range map[string]string{"RawMessageDelivery": "false", "FilterPolicyScope": "MessageBody"} {
+		_, err := w.trySubscribe(arn, "sqs", q.arn, name, value)
+		w.refused(err, "InvalidParameter", "Invalid parameter: Attributes Reason: Subscription already exists with different attributes")
+	}
 }
 
 func TestSNS13_PendingConfirmation(t *testing.T) {
@@ -159,9 +166,18 @@ func TestSNS15_Unsubscribe(t *testing.T) {
 		"x":                                  "SubscriptionArn Reason: An ARN must have at least 6 elements, not 1",
 		"arn:aws:sns:us-east-1:000000000000": "SubscriptionArn Reason: An ARN must have at least 6 elements, not 5",
 		arn:                                  "SubscriptionId",
-		"":                                   "SubscriptionArn Reason: no value for required parameter",
+		"":                                   "SubscriptionArn Reason: An ARN must have at least 6 elements, not 1",
 	} {
 		w.refused(end(bad), "InvalidParameter", "Invalid parameter: "+want)
+	}
+	// No SDK leaves the parameter out, so this is by hand. SNS has no Detail in its errors, SQS has.
+	a, err := http.Get(w.at + "/?Action=Unsubscribe&Version=2010-03-31")
+	w.must(err)
+	defer a.Body.Close()
+	body, err := io.ReadAll(a.Body)
+	w.must(err)
+	if want := "<Error><Type>Sender</Type><Code>InvalidParameter</Code><Message>Invalid parameter: SubscriptionArn Reason: no value for required parameter</Message></Error>"; !strings.Contains(string(body), want) {
+		t.Errorf("%s", body)
 	}
 	w.publish(arn, "x")
 	w.none(q)

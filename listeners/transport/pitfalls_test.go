@@ -168,17 +168,14 @@ func TestP2_BigReplyThenClose(t *testing.T) {
 // A reader who needs longer for what is in the kernel's buffers than the socket lingers gets it all.
 func TestP2_SlowReaderOfTheLastBytes(t *testing.T) {
 	const size = 2 << 20
+	errBad := errors.New("bad frame") // ends the frames of one read, too
 	_, addr := echoServer(t, Options{}, Listener{Name: "p2"}, func() *frames {
 		return &frames{frame: func(f *frames, _ []byte) error {
 			f.Write(make([]byte, size))
-			f.CloseAfterFlush()
-			return nil
+			return errBad
 		}}
 	})
 	conn := dial(t, addr)
-	if err := conn.(*net.TCPConn).SetReadBuffer(32 << 10); err != nil {
-		t.Fatal(err)
-	}
 	send(t, conn, frame(1))
 	sending := make(chan struct{})
 	go func() { // unread input makes a close a reset

@@ -363,5 +363,14 @@ func managedName(arn string) (name string, ok bool) {
 		return "", false
 	}
 	_, rest, _ = strings.Cut(rest, ":") // the partition
-	return strings.CutPrefix(rest, "dataprotection::aws:data-identifier/")
+	if rest, ok = strings.CutPrefix(rest, "dataprotection:"); !ok {
+		return "", false
+	}
+	// The documentation names no region and the account aws, the console a region and no account.
+	region, rest, _ := strings.Cut(rest, ":")
+	account, rest, _ := strings.Cut(rest, ":")
+	if account != "aws" && (account != "" || region == "") {
+		return "", false
+	}
+	return strings.CutPrefix(rest, "data-identifier/")
 }
