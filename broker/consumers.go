@@ -17,6 +17,7 @@ type consumers struct {
 	soles     int    // subscriptions that want everything
 	wide      bool   // single because of soles
 	epoch     uint64 // changes when a subscription is added
+	relists   uint64 // changes when one is listed
 	spread    spread
 }
 
@@ -170,6 +171,7 @@ func (c *consumers) relist(sub *Subscription) {
 	}
 	sub.listed = true
 	c.listed++
+	c.relists++
 }
 
 func (c *consumers) unlist(sub *Subscription) {

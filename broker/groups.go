@@ -1,16 +1,12 @@
 package broker
 
-import (
-	"hash/maphash"
-	"math"
-)
+import "math"
 
 // groupTable keeps messages of one group together: sticky, so that a group
 // goes to one consumer until that one leaves, or by lease (SQS FIFO), so that
 // no message goes out while an earlier one of its group is unsettled.
 type groupTable struct {
-	on     bool // a message with a group was seen
-	seed   maphash.Seed
+	on     bool                         // a message with a group was seen
 	owners *[groupBuckets]*Subscription // sticky: by hash of the group
 	began  map[uint64]*Subscription     // sticky: whom a group's messages go to, by hash of the group
 	out    map[string]groupLease        // unsettled messages by group; unused with an index
@@ -42,9 +38,26 @@ func groupOf(m *Message) string {
 func (g *groupTable) bucket(group string) **Subscription {
 	if g.owners == nil {
 		g.owners = new([groupBuckets]*Subscription)
-		g.seed = maphash.MakeSeed()
 	}
-	return &g.owners[maphash.String(g.seed, group)%groupBuckets]
+	return &g.owners[groupHash(group)%groupBuckets]
+}
+
+// groupHash is FNV-1a, the same in every process: which groups share a bucket is
+// not left to chance.
+func groupHash(group string) uint64 {
+	h := uint64(14695981039346656037)
+	for i := range len(group) {
+		h = (h ^ uint64(group[i])) * 1099511628211
+	}
+	return h
+}
+
+// assign has the groups of a free bucket stick to sub.
+func assign(owner **Subscription, sub *Subscription) {
+	if *owner == nil && sub != nil {
+		*owner = sub
+		sub.groups++
+	}
 }
 
 // begin notes that sub gets a message of a sticky group. It reports whether
@@ -53,14 +66,13 @@ func (g *groupTable) bucket(group string) **Subscription {
 func (g *groupTable) begin(m *Message, sub *Subscription) (first bool) {
 	group := m.Notes.GroupID
 	owner := g.bucket(group)
-	if *owner == nil {
-		*owner = sub
-	}
-	key := maphash.String(g.seed, group)
+	assign(owner, sub)
+	key := groupHash(group)
 	first = g.began[key] != sub
 	if m.Notes.GroupClose {
 		// Others of the same bucket are free, too: that costs them nothing but
 		// another consumer.
+		(*owner).groups--
 		*owner = nil
 		delete(g.began, key)
 		return first
@@ -108,6 +120,7 @@ func (g *groupTable) left(sub *Subscription) {
 	if g.owners == nil {
 		return
 	}
+	sub.groups = 0
 	for i := range g.owners {
 		if g.owners[i] == sub {
 			g.owners[i] = nil
@@ -161,7 +174,7 @@ func (q *Queue) dispatchGrouped(t *Turn) bool {
 			s.fill()
 			return false
 		}
-		sub, shared, more := q.consumerFor(groupOf(e.msg))
+		sub, shared, more := q.consumerFor(e)
 		if sub != nil {
 			s.deliver(sub, shared)
 			return true
@@ -173,9 +186,10 @@ func (q *Queue) dispatchGrouped(t *Turn) bool {
 	return false
 }
 
-// consumerFor chooses who gets a message of a group. more is false if nobody
-// can take anything.
-func (q *Queue) consumerFor(group string) (sub *Subscription, shared, more bool) {
+// consumerFor chooses who gets an entry that may be of a group. more is false if
+// nobody can take anything.
+func (q *Queue) consumerFor(e *entry) (sub *Subscription, shared, more bool) {
+	group := groupOf(e.msg)
 	if group == "" {
 		sub, shared = q.consumers.pick()
 		return sub, shared, sub != nil
@@ -189,8 +203,8 @@ func (q *Queue) consumerFor(group string) (sub *Subscription, shared, more bool)
 	}
 	owner := q.groups.bucket(group)
 	if *owner == nil {
-		sub, shared = q.consumers.pick()
-		*owner = sub
+		sub, shared, _ = q.consumers.pickFree(e)
+		assign(owner, sub)
 		return sub, shared, sub != nil
 	}
 	if !(*owner).listed {

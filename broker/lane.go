@@ -99,6 +99,7 @@ type lane struct {
 	epoch   uint32              // changes when what a read brings is no longer wanted
 
 	unwanted filterMark
+	returns  uint64 // how often entries came back to old places
 
 	// withheld are stored messages that are leased although they were never in
 	// memory: they belong to transactions that were prepared before a restart, or
@@ -240,6 +241,7 @@ func (l *lane) search(e entry) int {
 // restore puts entries back in their old places. back is sorted here.
 func (l *lane) restore(back []entry) {
 	l.unwanted = filterMark{}
+	l.returns++
 	slices.SortFunc(back, compareEntries)
 	older := l.search(back[len(back)-1]) // hot entries to be merged with back
 	merged := make([]entry, 0, older)

@@ -277,3 +277,42 @@ func TestFiltersRandom(t *testing.T) {
 		}
 	}
 }
+
+// TestFiltersLookOnce: consumers of different messages of a deep queue do not
+// look at those of the others again and again.
+func TestFiltersLookOnce(t *testing.T) {
+	w, s := newFilterWorld(t, false)
+	const each = 1000
+	prefixes := []string{"a", "b", "c"}
+	for _, p := range prefixes {
+		for range each {
+			w.publish(s, p)
+		}
+	}
+	looks := 0
+	var subs []*Subscription
+	for _, p := range prefixes {
+		sub, err := s.Subscribe(&w.turn, SubscribeOptions{Queue: "q", Tag: p, Prefetch: 10, Filter: func(m *Message, _ Past) bool {
+			looks++
+			return string(m.Body) == p
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		subs = append(subs, sub)
+	}
+	for i := range each {
+		for j, sub := range subs {
+			if len(w.got[sub]) <= i {
+				t.Fatalf("consumer %d got %d messages", j, len(w.got[sub]))
+			}
+			sub.Written(&w.turn, 1, w.got[sub][i].Msg.Size())
+			s.Settle(&w.turn, sub.Queue, []Lease{w.got[sub][i].Lease}, Accepted)
+		}
+	}
+	if most := 30 * each * len(prefixes); looks > most {
+		t.Errorf("filters ran %d times for %d messages, want at most %d", looks, each*len(prefixes), most)
+	} else {
+		t.Logf("filters ran %d times for %d messages", looks, each*len(prefixes))
+	}
+}

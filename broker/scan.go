@@ -58,7 +58,15 @@ func (s *scan) next() *entry {
 		s.i, s.n, s.wanted = -1, 0, false
 		if s.marks {
 			s.i = s.queue.unmarked(s.lane) - 1
+			s.jump()
 		}
+	}
+}
+
+// jump passes over what no listed subscription wants, though another may.
+func (s *scan) jump() {
+	if i := s.queue.passedBy(s.lane); i > s.i+1 {
+		s.i, s.wanted = i-1, true
 	}
 }
 

@@ -39,6 +39,8 @@ type Subscription struct {
 	unsettled  int
 	granted    int // deliveries asked for and not made; see Grant
 	closed     bool
+	passed     passedMark
+	groups     int  // buckets of message groups that stick to it
 	listed     bool // in the ring of those that may get something
 	prev, next *Subscription
 	cursor     *cursor // streams only

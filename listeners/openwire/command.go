@@ -6,8 +6,11 @@ import "github.com/hermodmq/hermod/listeners/openwire/wire"
 // now or when what it asked for is durable.
 func (c *conn) command(s wire.Structure, frame []byte) {
 	if c.state == leaving {
-		if _, ok := s.(*wire.ShutdownInfo); ok {
+		switch s := s.(type) {
+		case *wire.ShutdownInfo:
 			c.hangUp()
+		case *wire.ConnectionInfo:
+			c.anew(s)
 		}
 		return
 	}
@@ -136,7 +139,8 @@ func (c *conn) remove(s *wire.RemoveInfo) (answered bool, err error) {
 		h := s.Header
 		c.endSessions(s.LastDeliveredSequenceID)
 		c.respond(&h)
-		c.leave(goodbyeTime) // ShutdownInfo follows, or the socket closes
+		c.leave(goodbyeTime) // ShutdownInfo follows, or the socket closes, or another login
+		c.removed = true
 		return true, nil
 	}
 	return false, nil

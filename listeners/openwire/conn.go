@@ -31,7 +31,7 @@ func (s *Server) New(o Options) func() transport.Session {
 	return func() transport.Session {
 		c := &conn{server: s, broker: s.broker, opt: &opt}
 		c.decoder.MaxFrameSize = min(opt.MaxFrame, strangerFrame)
-		return c
+		return &socket{c}
 	}
 }
 
@@ -76,6 +76,9 @@ type conn struct {
 	format  wire.Format
 	ours    wire.Options
 	agreed  wire.Options
+
+	removed   bool  // leaving, because the client said so
+	successor *conn // has the socket now
 
 	deadline int64 // Unix ms at which patience ends; 0: never
 	heard    int64 // Unix ms of the last input
@@ -151,7 +154,7 @@ func (c *conn) begin() {
 func (c *conn) Receive(p []byte) (n, need int, err error) {
 	c.begin()
 	c.heard = c.turn.Now
-	for n < len(p) && c.paused == 0 {
+	for n < len(p) && c.paused == 0 && c.successor == nil {
 		if c.state == over {
 			return len(p), 0, nil
 		}

@@ -1,6 +1,7 @@
 package openwire
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -302,6 +303,57 @@ func TestBrowser(t *testing.T) {
 	if ready, out := w.depth("q"); ready != 2 || out != 1 {
 		t.Errorf("%d and %d", ready, out)
 	}
+}
+
+// TestDurableSubscriptionAnewWithNoLocal: OW-47, OW-48. A durable subscription that is
+// opened with another noLocal is another one, and empty.
+func TestDurableSubscriptionAnewWithNoLocal(t *testing.T) {
+	w := newWorld(t, Options{})
+	topic := wire.Destination{Kind: wire.TypeTopic, Name: "t"}
+	other := w.open("other", nil)
+	for i, noLocal := range []bool{false, true, true, false} {
+		c := w.open(fmt.Sprint("c", i), func(x *wire.ConnectionInfo) { x.ClientID = "client" })
+		c.consume(1, topic, func(x *wire.ConsumerInfo) { x.SubscriptionName, x.NoLocal = "s", noLocal })
+		if i == 2 {
+			c.receive("1") // the same one
+		}
+		c.quiet()
+		c.call(&wire.RemoveInfo{ObjectID: c.id, LastDeliveredSequenceID: -1})
+		other.send(topic, fmt.Sprint(i))
+	}
+}
+
+// TestLoginAnew: OW-8. A client that removed its connection may log in again on the
+// same socket, with what is left in the same read.
+func TestLoginAnew(t *testing.T) {
+	w := newWorld(t, Options{})
+	c := w.open("a", nil)
+	q := queueNamed("q")
+	for _, text := range []string{"1", "2", "3"} {
+		c.consume(1, q, nil)
+		c.send(q, text)
+		c.call(c.ack(wire.AckStandard, c.receive(text)...))
+		c.call(&wire.RemoveInfo{ObjectID: c.id, LastDeliveredSequenceID: -1})
+		info := &wire.ConnectionInfo{ConnectionID: c.id, ClientID: "client-" + text}
+		c.commands++
+		info.CommandID, info.ResponseRequired = c.commands, true
+		both := wire.Append(nil, c.format, info)
+		c.commands++
+		produce := &wire.ProducerInfo{ProducerID: c.message(q, "").ProducerID}
+		produce.CommandID, produce.ResponseRequired = c.commands, true
+		c.peer.Send(wire.Append(both, c.format, produce))
+		for range 2 {
+			expect[*wire.Response](c)
+		}
+	}
+	if ready, out := w.depth("q"); ready+out != 0 {
+		t.Errorf("%d and %d are left", ready, out)
+	}
+	if n := len(w.b.ListConnections()); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+	c.post(&wire.ShutdownInfo{})
+	w.until("the connection is gone", func() bool { return c.peer.EOF() && len(w.b.ListConnections()) == 0 })
 }
 
 // TestBrowserMissesWhatWasAcknowledgedBefore: OW-54, also when the

@@ -333,7 +333,7 @@ func (c *conn) startDurable(cons *consumer, s *wire.ConsumerInfo, topics, queues
 		return refuse(classDestination, "a durable subscription is to one topic")
 	}
 	queue, err := c.session.OpenDurable(&c.turn, broker.Durable{
-		ClientID: c.clientID, Name: s.SubscriptionName, Pattern: topics[0].Pattern(), Selector: s.Selector,
+		ClientID: c.clientID, Name: s.SubscriptionName, Pattern: topics[0].Pattern(), Selector: s.Selector, NoLocal: s.NoLocal,
 		DeadLetters: c.deadLetters("Topic.", topics[0].Name),
 	}, nil)
 	if err == nil {

@@ -362,7 +362,7 @@ func (c *conn) publishOne(p *producer, m *wire.Message, ref uint64) (broker.Publ
 // offer publishes, and makes the queue that is missing.
 func (c *conn) offer(pub broker.Publish, d wire.Destination) (broker.PublishResult, error) {
 	res, err := c.session.Publish(&c.turn, pub)
-	if err == nil && c.watched(toldDelivered|toldNoConsumer) && d.Kind != wire.TypeTempQueue {
+	if err == nil && c.watched(toldDelivered|toldNoConsumer) && (res.Routed || d.Kind != wire.TypeTempQueue) {
 		defer c.tellSent(pub.Msg, d)
 	}
 	if err != nil || res.Routed {

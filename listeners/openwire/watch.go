@@ -92,6 +92,10 @@ func (h *hub) tellDead(t *broker.Turn, r *community, dead broker.Dead) {
 		return // dropped unread: there is nothing to tell of
 	}
 	d := queueOf(dead.Queue.Name())
+	temp := wire.Destination{Kind: wire.TypeTempQueue, Name: d.Name}
+	if _, known := h.tempOwner(r, temp); known {
+		d = temp
+	}
 	if dead.Queue.Private() && dead.Msg.Exchange == broker.TopicExchange {
 		d = topicOf(dead.Msg.RoutingKey)
 	}
@@ -164,7 +168,7 @@ func (c *conn) tellSent(m *broker.Message, d wire.Destination) {
 	if c.watched(toldDelivered) {
 		c.tellOf(toldDelivered, d, outline(m, d, 0))
 	}
-	if !m.Persistent && c.watched(toldNoConsumer) && !c.consumed(d) { // of persistent ones ActiveMQ tells nobody
+	if d.Kind != wire.TypeTempQueue && !m.Persistent && c.watched(toldNoConsumer) && !c.consumed(d) { // of persistent ones ActiveMQ tells nobody
 		c.showUnread(m, d)
 	}
 }
@@ -182,9 +186,14 @@ func (c *conn) showUnread(m *broker.Message, d wire.Destination) {
 	c.server.hub.advise(&c.turn, c.room, &advice{family: toldNoConsumer, topic: advisoryTopic(toldNoConsumer, d), message: w})
 }
 
-// advisoryTopic is where advisories of a family about a destination go.
+// advisoryTopic is where advisories of a family about a destination go. That some
+// families do not tell temporary destinations from others is ActiveMQ's.
 func advisoryTopic(f family, d wire.Destination) string {
-	return advisoryPrefix + families[f] + "." + kindWord(d) + d.Name
+	kind := kindWord(d)
+	if f&(toldExpired|toldNoConsumer) == 0 && (d.Kind == wire.TypeTempQueue || d.Kind == wire.TypeTempTopic) {
+		kind = "Temp" + kind
+	}
+	return advisoryPrefix + families[f] + "." + kind + d.Name
 }
 
 // consumed reports whether anybody consumes from a destination, by any protocol as

@@ -1,6 +1,8 @@
 package openwire
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,6 +69,31 @@ func TestMessagesAreToldOf(t *testing.T) {
 	one.peer.HangUp(nil)
 	all.call(&wire.RemoveInfo{ObjectID: all.consumerID(1), LastDeliveredSequenceID: -1})
 	w.until("nobody watches", func() bool { return w.server.hub.rooms["/"].watched.Load() == 0 })
+}
+
+// TestMessagesOfTemporaryQueuesAreToldOf: OW-55. Most families, not all, have a word of
+// their own for temporary destinations.
+func TestMessagesOfTemporaryQueuesAreToldOf(t *testing.T) {
+	w := newWorld(t, Options{})
+	one, c := w.open("one", nil), w.open("a", nil)
+	one.consume(1, wire.Destination{Kind: wire.TypeTopic, Name: "ActiveMQ.Advisory.*.TempQueue.>"}, nil)
+	one.consume(2, wire.Destination{Kind: wire.TypeTopic, Name: "ActiveMQ.Advisory.MessageDelivered.>,ActiveMQ.Advisory.MessageDispatched.>,ActiveMQ.Advisory.MessageConsumed.>"}, nil)
+	temp := wire.Destination{Kind: wire.TypeTempQueue, Name: "ID:a:1"}
+	c.call(&wire.DestinationInfo{ConnectionID: c.id, Destination: temp})
+	c.consume(1, temp, nil)
+	c.send(temp, "1", "2")
+	list := c.receive("1", "2")
+	c.call(c.ack(wire.AckStandard, list[0]))
+	c.call(c.ack(wire.AckPoison, list[1]))
+	told := map[string]bool{}
+	for want := []string{"MessageDelivered", "MessageDispatched", "MessageConsumed", "MessageDLQd"}; len(told) < len(want); {
+		d := expect[*wire.MessageDispatch](one)
+		word, ok := strings.CutSuffix(strings.TrimPrefix(d.Destination.Name, advisoryPrefix), ".TempQueue.ID:a:1")
+		if !ok || !slices.Contains(want, word) {
+			t.Fatalf("told of %s", d.Destination)
+		}
+		told[word] = true
+	}
 }
 
 // TestSlowConsumersAreToldOf: OW-55, also when the window fills before anything

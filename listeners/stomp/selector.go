@@ -18,7 +18,8 @@ func (src *source) skips(d *broker.Delivery) bool {
 // it since the first such wish.
 func (c *conn) choose(w *wish) {
 	b, s := c.broker, w.selector
-	if string(w.frame.Get("activemq.noLocal")) != "true" && string(w.frame.Get("no-local")) != "true" {
+	w.noLocal = string(w.frame.Get("activemq.noLocal")) == "true" || string(w.frame.Get("no-local")) == "true"
+	if !w.noLocal {
 		if s != nil {
 			w.wants = func(m *broker.Message, past broker.Past) bool { return s.Matches(properties(b, m, past).lookup) }
 		}

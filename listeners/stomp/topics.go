@@ -89,7 +89,8 @@ func (c *conn) durableQueue(cons *consumer, w *wish, topics []*destination, name
 		return "", refuse("Invalid destination", "'%s' is not a topic that a durable subscription can be for\n", cons.dest.text)
 	}
 	queue, err := c.session.OpenDurable(&c.turn, broker.Durable{
-		ClientID: c.clientID, Name: name, Pattern: bindingKey(c.opt.Dialect, topics[0].key), Selector: w.text, Args: w.queue.Args,
+		ClientID: c.clientID, Name: name, Pattern: bindingKey(c.opt.Dialect, topics[0].key), Selector: w.text, NoLocal: w.noLocal,
+		Args: w.queue.Args,
 	}, nil)
 	if inUse(err) {
 		return "", refuse("Durable consumer is in use", "Durable consumer is in use\n")

@@ -16,6 +16,7 @@ type wish struct {
 	text     string // selector
 	selector *selector.Selector
 	wants    broker.Filter // by selector and origin, nil for all
+	noLocal  bool          // nothing of this connection's
 	queue    broker.QueueDeclare
 	explicit bool // queue was described
 	args     broker.Table
