@@ -459,8 +459,6 @@ func (c *call) publishBatch() *aws.Error {
 		return err
 	}
 	posts := make([]*post, 0, len(items))
-	results := make([]sent, len(items))
-	var places []int
 	total := 0
 	for i, item := range items {
 		p, err := c.readPost(item+".", i+1)
@@ -475,20 +473,16 @@ func (c *call) publishBatch() *aws.Error {
 			return err
 		}
 		posts = append(posts, p)
-		places = append(places, i)
 	}
 	if total > maxMessage {
 		return refuse(400, "BatchRequestTooLong", "The length of all the messages put together is more than the limit.")
 	}
 	c.later()
-	if len(posts) == 0 {
-		c.reply(c.Turn, batchResult(ids, results))
-		return nil
-	}
+	results := make([]sent, len(posts))
 	left := new(atomic.Int64)
 	left.Store(int64(len(posts)))
 	c.s.send(c.Turn, c.Caller, t, posts, func(turn *broker.Turn, r sent) {
-		results[places[r.index]] = r
+		results[r.index] = r
 		if left.Add(-1) == 0 {
 			c.reply(turn, batchResult(ids, results))
 		}

@@ -104,9 +104,10 @@ async function batch() {
   const [TopicArn, q] = [await topic(), await queue()];
   await subscribe(TopicArn, q.arn, raw);
   const entries = [...Array(9).keys()].map((i) => ({ Id: `e${i}`, Message: `m${i}` }));
-  const out = await sns("PublishBatch", { TopicArn, PublishBatchRequestEntries: [...entries, { Id: "bad", Message: "" }] });
+  await refused(sns("PublishBatch", { TopicArn, PublishBatchRequestEntries: [...entries, { Id: "bad", Message: "" }] }), "InvalidParameterException");
+  const out = await sns("PublishBatch", { TopicArn, PublishBatchRequestEntries: entries });
   assert.deepStrictEqual(out.Successful.map((e) => e.Id), entries.map((e) => e.Id));
-  assert.deepStrictEqual(out.Failed.map((e) => [e.Id, e.Code, e.SenderFault]), [["bad", "InvalidParameter", true]]);
+  assert.strictEqual((out.Failed ?? []).length, 0);
   assert.deepStrictEqual(bodies(await receive(q, 9)).sort(), entries.map((e) => e.Message));
   await empty(q);
   const many = [...Array(11).keys()].map((i) => ({ Id: `e${i}`, Message: "x" }));
