@@ -341,7 +341,7 @@ func (s *Service) progress(arn string, run int64, change func(*replayRecord)) {
 	changed.Replay = &r
 	changed.derive()
 	s.mu.Lock()
-	s.subs[arn] = changed
+	s.keep(changed)
 	s.relist(t)
 	s.mu.Unlock()
 	s.core.StoreFacts([]broker.Definition{changed.fact()}, nil)

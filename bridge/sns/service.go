@@ -92,6 +92,8 @@ type Service struct {
 	mu      sync.RWMutex
 	topics  map[string]*topic        // by ARN
 	subs    map[string]*subscription // by ARN
+	tokens  map[string]string        // ARNs by the token that confirms them
+	asking  map[string]int           // requests to confirm that are under way, by ARN
 	retried map[string]retryRecord   // of before the start, until asked for
 	push    pushStore
 
@@ -140,7 +142,7 @@ func New(e *endpoint.Endpoint, o Options) *Service {
 	o.BaseURL = strings.TrimSuffix(o.BaseURL, "/")
 	s := &Service{
 		opt: o, core: e.Core(), endpoint: e, log: o.Logger, workers: make(chan struct{}, o.HTTP.Workers), hands: make(chan struct{}, 64),
-		topics: make(map[string]*topic), subs: make(map[string]*subscription), retried: make(map[string]retryRecord),
+		topics: make(map[string]*topic), subs: make(map[string]*subscription), tokens: make(map[string]string), asking: make(map[string]int), retried: make(map[string]retryRecord),
 	}
 	s.context, s.cancel = context.WithCancel(context.Background())
 	s.client = newClient(&s.opt.HTTP)
@@ -194,7 +196,7 @@ func (s *Service) recoverSubscriptions() {
 			continue
 		}
 		sub.derive()
-		s.subs[sub.ARN] = sub
+		s.keep(sub)
 	}
 	for _, t := range s.topics {
 		s.relist(t)

@@ -60,7 +60,7 @@ func (c *call) subscribe() *aws.Error {
 	sub.derive()
 	c.s.startReplay(sub)
 	c.s.mu.Lock()
-	c.s.subs[sub.ARN] = sub
+	c.s.keep(sub)
 	c.s.relist(t)
 	c.s.mu.Unlock()
 	c.s.core.StoreFacts([]broker.Definition{sub.fact()}, nil)
@@ -324,12 +324,27 @@ func regionOf(arn string) string {
 func (s *Service) byToken(token string) (*subscription, *topic) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, sub := range s.subs {
-		if t := s.topics[sub.Topic]; sub.Token == token && t != nil {
-			return sub, t
-		}
+	sub := s.subs[s.tokens[token]]
+	if sub == nil || s.topics[sub.Topic] == nil {
+		return nil, nil
 	}
-	return nil, nil
+	return sub, s.topics[sub.Topic]
+}
+
+// keep puts a subscription, new or changed, where it is found by name and token;
+// forget takes it away. s.mu is held, or nobody else is there yet.
+func (s *Service) keep(sub *subscription) {
+	s.subs[sub.ARN] = sub
+	if sub.Token != "" {
+		s.tokens[sub.Token] = sub.ARN
+	}
+}
+
+func (s *Service) forget(arn string) {
+	if sub := s.subs[arn]; sub != nil {
+		delete(s.tokens, sub.Token)
+		delete(s.subs, arn)
+	}
 }
 
 // replaceSubscription puts a changed subscription in the place of the old one.
@@ -341,7 +356,7 @@ func (c *call) replaceSubscription(sub *subscription, t *topic) {
 func (s *Service) swap(turn *broker.Turn, sub *subscription, t *topic) {
 	sub.derive()
 	s.mu.Lock()
-	s.subs[sub.ARN] = sub
+	s.keep(sub)
 	s.relist(t)
 	s.mu.Unlock()
 	s.core.StoreFacts([]broker.Definition{sub.fact()}, nil)
@@ -378,7 +393,7 @@ func (c *call) unsubscribe() *aws.Error {
 	changed.Deleted++
 	c.s.complete(changed)
 	c.s.mu.Lock()
-	delete(c.s.subs, arn)
+	c.s.forget(arn)
 	c.s.topics[t.ARN] = changed
 	c.s.relist(changed)
 	c.s.mu.Unlock()
@@ -496,6 +511,10 @@ func (s *Service) confirmURL(sub *subscription) string {
 // askConfirmation sends an endpoint the request to confirm, up to four times. It
 // takes a minute or two where nobody answers.
 func (s *Service) askConfirmation(sub *subscription, t *topic) {
+	if !s.mayAsk(sub.ARN) {
+		return
+	}
+	defer s.asked(sub.ARN)
 	link := s.confirmURL(sub)
 	text := "You have chosen to subscribe to the topic " + t.ARN + ".\nTo confirm the subscription, visit the SubscribeURL included in this message."
 	body, id := s.handshake("SubscriptionConfirmation", sub, t, text, link)
@@ -522,6 +541,28 @@ func (s *Service) askConfirmation(sub *subscription, t *topic) {
 		if failed.final {
 			return
 		}
+	}
+}
+
+// maxAsking is how many requests to confirm one subscription may be under way:
+// each time that somebody subscribes again begins one.
+const maxAsking = 4
+
+func (s *Service) mayAsk(arn string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asking[arn] == maxAsking {
+		return false
+	}
+	s.asking[arn]++
+	return true
+}
+
+func (s *Service) asked(arn string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asking[arn]--; s.asking[arn] == 0 {
+		delete(s.asking, arn)
 	}
 }
 
@@ -582,7 +623,7 @@ func (s *Service) expirePending(turn *broker.Turn) {
 		sub, t := s.subscription(arn)
 		if sub != nil && sub.Pending {
 			s.mu.Lock()
-			delete(s.subs, arn)
+			s.forget(arn)
 			s.relist(t)
 			s.mu.Unlock()
 			s.core.StoreFacts([]broker.Definition{{Kind: subKind, Key: arn, Delete: true}}, nil)

@@ -121,7 +121,7 @@ func (c *call) deleteTopic() *aws.Error {
 	c.s.mu.Lock()
 	delete(c.s.topics, arn)
 	for _, sub := range subs {
-		delete(c.s.subs, sub.ARN)
+		c.s.forget(sub.ARN)
 		facts = append(facts, broker.Definition{Kind: subKind, Key: sub.ARN, Delete: true})
 	}
 	c.s.mu.Unlock()
